@@ -1,0 +1,1 @@
+"""The legacy side: makes the peer-to-peer network look like an ordinary mail domain and IMAP account."""

@@ -1,0 +1,103 @@
+"""Mailbox names on the wire: modified UTF-7 (RFC 3501 §5.1.3) and wildcards (§6.3.8)."""
+
+import base64
+import binascii
+import re
+import unicodedata
+
+from gateway.imap.errors import No
+
+DELIMITER = "/"
+
+_PRINTABLE_RUN = re.compile(r"[\x20-\x7e]+|[^\x20-\x7e]+")
+
+
+def encode_mailbox_name(name: str) -> bytes:
+    """Text to modified UTF-7."""
+    parts: list[bytes] = []
+    for run in _PRINTABLE_RUN.findall(name):
+        if " " <= run[0] <= "~":
+            parts.append(run.replace("&", "&-").encode("ascii"))
+        else:
+            base = base64.b64encode(run.encode("utf-16-be")).rstrip(b"=").replace(b"/", b",")
+            parts.append(b"&" + base + b"-")
+    return b"".join(parts)
+
+
+def decode_mailbox_name(raw: bytes) -> str:
+    """Modified UTF-7 to text in NFC, INBOX in its one spelling.
+
+    Raises No with CANNOT for what is not modified UTF-7, including names that have a shorter spelling (§5.1.3
+    forbids them, and two spellings of one name would be two names).
+    """
+    if raw.upper() == b"INBOX":
+        return "INBOX"  # RFC 3501 §5.1
+    parts: list[str] = []
+    try:
+        position = 0
+        while position < len(raw):
+            shift = raw.find(b"&", position)
+            if shift < 0:
+                shift = len(raw)
+            parts.append(raw[position:shift].decode("ascii"))
+            position = shift
+            if position < len(raw):
+                end = raw.index(b"-", position)
+                parts.append(_decode_shifted(raw[position + 1 : end]))
+                position = end + 1
+        name = "".join(parts)
+    except (ValueError, binascii.Error):
+        raise No("the mailbox name is not modified UTF-7", "CANNOT") from None
+    if encode_mailbox_name(name) != raw:
+        raise No("the mailbox name is not modified UTF-7 in its only form", "CANNOT")
+    return unicodedata.normalize("NFC", name)
+
+
+def _decode_shifted(base: bytes) -> str:
+    if not base:
+        return "&"
+    padded = base.replace(b",", b"/") + b"=" * (-len(base) % 4)
+    return base64.b64decode(padded, validate=True).decode("utf-16-be")
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether `name` matches a LIST pattern: "*" is anything, "%" anything without the delimiter.
+
+    Takes time in proportion to len(pattern) × len(name) whatever the pattern; INBOX is compared without case.
+    """
+    if name == "INBOX" or name.startswith("INBOX" + DELIMITER):
+        head = pattern[:5]
+        pattern = head.upper() + pattern[5:] if head.upper() == "INBOX" else pattern
+    reached = {0}
+    reached = _skip_wildcards(pattern, reached)
+    for character in name:
+        following: set[int] = set()
+        for position in reached:
+            if position == len(pattern):
+                continue
+            expected = pattern[position]
+            if expected == "*" or (expected == "%" and character != DELIMITER):
+                following.add(position)
+            if expected == character and expected not in "*%":
+                following.add(position + 1)
+        reached = _skip_wildcards(pattern, following)
+        if not reached:
+            return False
+    return len(pattern) in reached
+
+
+def _skip_wildcards(pattern: str, reached: set[int]) -> set[int]:
+    """Add the positions that are reached because a wildcard may match nothing."""
+    result = set(reached)
+    for position in reached:
+        following = position
+        while following < len(pattern) and pattern[following] in "*%":
+            following += 1
+            result.add(following)
+    return result
+
+
+def parents(name: str) -> list[str]:
+    """The superior names of `name`, outermost first."""
+    parts = name.split(DELIMITER)
+    return [DELIMITER.join(parts[:depth]) for depth in range(1, len(parts))]

@@ -1,0 +1,149 @@
+"""The store's vocabulary: plain immutable values that IMAP and the synchroniser share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gateway.mail.structure import Part, unpack_part
+
+FlagMode = Literal["replace", "add", "remove"]
+
+SEEN = "\\Seen"
+ANSWERED = "\\Answered"
+FLAGGED = "\\Flagged"
+DELETED = "\\Deleted"
+DRAFT = "\\Draft"
+SYSTEM_FLAGS = frozenset({SEEN, ANSWERED, FLAGGED, DELETED, DRAFT})
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox and its stored counters, as of one commit. Names use "/" and are NFC."""
+
+    id: int  # survives RENAME, never used again
+    name: str
+    special_use: str | None  # "\\Sent" … (RFC 6154)
+    subscribed: bool
+    uidvalidity: int
+    uidnext: int
+    highest_modseq: int
+    messages: int
+    unseen: int
+    deleted: int
+    size: int  # octets of all messages (RFC 8438)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """What a session keeps about every message of its mailbox."""
+
+    uid: int
+    modseq: int
+    flags: frozenset[str]  # system flags in RFC 9051 spelling, keywords as first set; never \Recent
+    internal_date: int  # Unix seconds
+    zone: int  # minutes east of UTC in which INTERNALDATE is written
+    size: int  # octets, RFC822.SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A mailbox and all its messages at one moment, by ascending UID."""
+
+    mailbox: Mailbox
+    messages: tuple[MessageRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Precomputed:
+    """What FETCH copies: made when the message was stored, in IMAP wire form.
+
+    The three wire values hold quoted strings, NIL and numbers; a string with octets that a quoted string cannot hold
+    (RFC 3501 §4.3: 8-bit, bare CR) is a literal inside them, so they may be sent but not split.
+    """
+
+    envelope: bytes  # "(…)"
+    body: bytes  # BODY without extension data, "(…)"
+    bodystructure: bytes  # "(…)"
+    header_size: int  # octets of the message's header with the empty line that ends it
+    size: int  # octets of the whole message
+    packed: bytes  # the Part tree as stored
+
+    @property
+    def structure(self) -> Part:
+        """The Part tree with byte offsets into the message; unpacked at each access (some 5 µs)."""
+        return unpack_part(self.packed)
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message for `append_many`. A content file is read during the call and stays the caller's."""
+
+    content: bytes | Path
+    flags: frozenset[str]
+    internal_date: int  # Unix seconds
+    zone: int  # minutes east
+
+
+@dataclass(frozen=True, slots=True)
+class StoreResult:
+    """The outcome of `store_flags`."""
+
+    changed: tuple[MessageRow, ...]  # every message covered, with its flags now, also where they were so already
+    modified: tuple[int, ...]  # UIDs left alone because their modseq is above unchanged_since (RFC 7162 §3.1.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message from the network, ready to be filed."""
+
+    entry_id: bytes  # 32 octets, identity of the inbox entry
+    duplicate_of: bytes | None  # the hash H of DESIGN §6; None: never collapsed
+    trace: bytes  # fields to prepend, each ended by CRLF
+    content: bytes | Path  # a file is read during the call and stays the caller's
+    internal_date: int  # Unix seconds, when a gateway took it
+    mailbox: str  # "INBOX" or "Junk"
+    keywords: frozenset[str]
+    cleanup: bytes  # opaque task, handed back by pending_cleanup
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """What became of one Incoming: `uid` is None where it is a duplicate and not shown again."""
+
+    entry_id: bytes
+    uid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A message has come into the mailbox."""
+
+    row: MessageRow
+
+    @property
+    def modseq(self) -> int:
+        """The mailbox's modseq with this change."""
+        return self.row.modseq
+
+
+@dataclass(frozen=True, slots=True)
+class FlagsChanged:
+    """A message's flags are now those of `row`."""
+
+    row: MessageRow
+
+    @property
+    def modseq(self) -> int:
+        """The mailbox's modseq with this change."""
+        return self.row.modseq
+
+
+@dataclass(frozen=True, slots=True)
+class Expunged:
+    """The message is gone."""
+
+    uid: int
+    modseq: int
+
+
+Change = New | FlagsChanged | Expunged

@@ -1,0 +1,45 @@
+"""Every number of the mail store, with its source or reason."""
+
+from typing import Final
+
+KIB: Final = 1024
+DAY: Final = 86_400  # seconds
+
+CONTENT_IN_ROW: Final = 64 * KIB
+"""Octets after the header up to which content lives in its row; above, in a sealed file."""
+
+HEAD_IN_ROW: Final = 256 * KIB
+"""Octets of header kept in the row whatever the size, so that header reads never open a file."""
+
+SEGMENT: Final = 64 * KIB
+"""Clear octets per sealed segment: a range read decrypts at most one segment more than it needs at each end."""
+
+MAX_MESSAGE: Final = 256 * KIB * KIB
+"""Octets of one message; far above any SMTP limit, and a bound on what one call may write."""
+
+MAX_NAME: Final = 512
+"""Octets of a mailbox name in UTF-8, all levels together: it must fit an IMAP line as modified UTF-7."""
+
+MAX_KEYWORDS: Final = 128
+"""Flags of one message: clients use a handful, and every snapshot carries them."""
+
+MAX_KEYWORD: Final = 255
+"""Octets of one keyword."""
+
+DUPLICATE_WINDOW: Final = 7 * DAY
+"""Two receptions of one hash H this close are one message (DESIGN §6)."""
+
+SEEN_LIFETIME: Final = 402 * DAY
+"""How long an entry's identity is remembered: the longest expiry (400 days) and two days (DESIGN §5)."""
+
+WATCH_LIMIT: Final = 10_000
+"""Changes that a session may leave untaken before it must take a snapshot again."""
+
+SEARCH_SLICE: Final = 64
+"""Messages examined by one turn of the store's thread, so that a long SEARCH holds up nobody."""
+
+SEARCH_CHUNK: Final = 256 * KIB
+"""Encoded octets of a text part decoded at a time."""
+
+BUSY_TIMEOUT: Final = 5_000
+"""Milliseconds SQLite may wait for a lock; only a backup tool can hold one."""

@@ -1,0 +1,1 @@
+"""Asking nodes: one node, or the k closest."""

@@ -1,0 +1,1 @@
+"""Cryptography of the network: the only package that imports cryptography."""

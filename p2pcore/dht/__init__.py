@@ -1,0 +1,1 @@
+"""The Kademlia network: contacts, signed datagrams, lookup."""

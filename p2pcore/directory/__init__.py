@@ -1,0 +1,1 @@
+"""The domain's address list, its signed record, invitations and issuing."""

@@ -1,0 +1,1 @@
+"""A node: keeps what others store, and answers Table 3."""
