@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help run test check format bench clean
+.PHONY: help run test interop check format bench clean
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
@@ -17,13 +17,20 @@ run: $(READY) ## a complete one-machine network on loopback, data under ./var
 	$(BIN)/p2pmail demo ./var
 
 test: $(READY) ## every test
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
+
+interop: $(READY) ## real Thunderbird, Postfix, swaks and mbsync against a running p2pmail; installs them where apt works
+	sh tests/interop/install.sh
+	$(BIN)/pytest tests/interop -m interop -rs
 
 check: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(READY) ## figures beside Postfix and Dovecot, where installed (some minutes)
+	$(BIN)/python -m bench.delivery --one-machine $(BENCH)
 
 format: $(READY) ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .
