@@ -6,12 +6,15 @@ Everybody's inbox key depends on these rules, so they are frozen by the vectors 
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Literal
 
 import idna
 
 from p2pcore import params
 from p2pcore.errors import Malformed
+
+_CANONICAL_FORMS = 4_096  # addresses and domains whose canonical form is remembered: each costs some 100 µs
 
 VersionedKind = Literal["certificate", "domain"]
 
@@ -26,15 +29,23 @@ def split_address(address: str) -> tuple[str, str]:
     local, at, domain = address.rpartition("@")
     if not at or not local or not domain:
         raise Malformed(f"address {address!r}: not of the form local-part@domain")
-    if len(address.encode()) > params.MAX_ADDRESS:
+    if _octets(address) > params.MAX_ADDRESS:
         raise Malformed(f"address {address[:40]!r}…: longer than {params.MAX_ADDRESS} octets")
     return local, domain
 
 
 def canonical_domain(domain: str) -> str:
     """Return `domain` as lower-case A-labels (IDNA 2008 with UTS 46 mapping). Raises Malformed."""
+    if len(domain) > params.MAX_ADDRESS:  # what is remembered must not be of any length
+        raise Malformed(f"domain {domain[:40]!r}…: longer than {params.MAX_ADDRESS} characters")
+    return _canonical_domain(domain)
+
+
+@lru_cache(_CANONICAL_FORMS)
+def _canonical_domain(domain: str) -> str:
     try:
-        ascii_domain = idna.encode(domain.removesuffix("."), uts46=True, std3_rules=True).decode().lower()
+        # Whatever stands for the root's dot: UTS 46 maps other full stops to it
+        ascii_domain = idna.encode(domain, uts46=True, std3_rules=True).decode().lower().removesuffix(".")
     except (idna.IDNAError, UnicodeError) as error:
         raise Malformed(f"domain {domain!r}: {error}") from error
     if len(ascii_domain) > params.MAX_DOMAIN or not ascii_domain:
@@ -63,12 +74,22 @@ def canonical_local_part(local: str) -> str:
     return f'"{escaped}"'
 
 
+@lru_cache(_CANONICAL_FORMS)
 def canonical_address(address: str) -> str:
     """Return the form of `address` that is hashed: canonical local part, "@", A-labels. Raises Malformed."""
     local, domain = split_address(address)
-    if len(local.encode()) > params.MAX_LOCAL_PART:
-        raise Malformed(f"local part {local[:40]!r}…: longer than {params.MAX_LOCAL_PART} octets")
-    return f"{canonical_local_part(local)}@{canonical_domain(domain)}"
+    canonical = f"{canonical_local_part(local)}@{canonical_domain(domain)}"
+    for form in (address, canonical):  # folding and A-labels can lengthen it, and both forms are addresses
+        if _octets(split_address(form)[0]) > params.MAX_LOCAL_PART:
+            raise Malformed(f"local part {local[:40]!r}…: longer than {params.MAX_LOCAL_PART} octets")
+    return canonical
+
+
+def _octets(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:  # octets that were no UTF-8 arrive as lone surrogates
+        raise Malformed(f"address {text[:40]!r}: not Unicode text") from error
 
 
 def key_of(identifier: str) -> bytes:

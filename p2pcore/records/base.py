@@ -1,0 +1,46 @@
+"""The base of all records, the types of their fields, and their one encoding."""
+
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from p2pcore import params
+from p2pcore.errors import Malformed
+
+Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Secret = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Instance = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Time = Annotated[int, Meta(ge=0, le=2**53)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Host = Annotated[str, Meta(min_length=1, max_length=params.MAX_DOMAIN)]
+Identifier = Annotated[str, Meta(min_length=1, max_length=1_000)]
+Address = Annotated[str, Meta(min_length=1, max_length=params.MAX_ADDRESS)]
+Path = Annotated[str, Meta(max_length=params.MAX_ADDRESS + 2)]  # a reverse- or forward-path without "<>"
+Der = Annotated[bytes, Meta(max_length=params.MAX_CERTIFICATE)]
+Line = Annotated[str, Meta(max_length=1_000)]
+Role = Literal["user", "gateway", "node", "directory"]
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of all records."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(record: Record) -> bytes:
+    """Return the canonical encoding of `record`."""
+    return _encoder.encode(record)
+
+
+def decode(kind: type[R], octets: bytes | memoryview) -> R:
+    """Return the `kind` record that `octets` encode. Raises Malformed."""
+    try:
+        return msgspec.msgpack.decode(octets, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"{kind.__name__}: {error}") from error
