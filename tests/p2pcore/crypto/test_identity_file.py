@@ -1,0 +1,51 @@
+"""identity_file: private keys on disk and in recovery kits."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from p2pcore.crypto.identity_file import load_identity, open_kit, save_identity, seal_kit
+from p2pcore.errors import Malformed, Tampered
+from tests.support.identities import World
+
+
+def test_identity_file(tmp_path: Path) -> None:
+    """An identity is read as it was saved, from a file that only its owner may read."""
+    identity = World().user("bob").identity
+    path = tmp_path / "identity"
+    save_identity(path, identity)
+    assert load_identity(path) == identity
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_damaged_identity_names_its_file(tmp_path: Path) -> None:
+    """What does not parse is Malformed, and the file is named."""
+    path = tmp_path / "identity"
+    path.write_bytes(b"damaged")
+    with pytest.raises(Malformed, match=str(path)):
+        load_identity(path)
+
+
+def test_recovery_kit() -> None:
+    """A kit opens with its passphrase only, and holds no key in clear."""
+    identity = World().user("bob").identity
+    kit = seal_kit(identity, "one two three")
+    assert identity.signing_key not in kit
+    assert identity.hpke_keys[0] not in kit
+    assert open_kit(kit, "one two three") == identity
+    with pytest.raises(Tampered):
+        open_kit(kit, "one two four")
+
+
+def test_damaged_kit() -> None:
+    """A kit with any part changed or cut does not open, and other octets are no kit."""
+    kit = seal_kit(World().user("bob").identity, "pass")
+    for position in (len(kit) - 1, 40, 60):
+        with pytest.raises((Tampered, Malformed)):
+            open_kit(kit[:position] + bytes([kit[position] ^ 1]) + kit[position + 1 :], "pass")
+    with pytest.raises(Tampered):
+        open_kit(kit[:-1], "pass")
+    for octets in (b"", b"no kit", kit[:20], kit[:54]):
+        with pytest.raises(Malformed):
+            open_kit(octets, "pass")

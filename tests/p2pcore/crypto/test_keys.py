@@ -1,0 +1,114 @@
+"""keys: Ed25519 and hybrid HPKE keys, from and to octets."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pcore.crypto.keys import (
+    HPKE_OVERHEAD,
+    HPKE_PUBLIC_SIZE,
+    HpkeKey,
+    HpkePublic,
+    SigningKey,
+    open_with,
+    seal_to,
+    verify,
+)
+from p2pcore.errors import Malformed, SignatureRefused, Tampered
+
+
+def test_signing_key_survives_its_octets() -> None:
+    """A key restored from its 32 octets has the same public key, and its fingerprint is SHA-256 of that."""
+    key = SigningKey.generate()
+    again = SigningKey.from_bytes(key.private_bytes)
+    assert again.public_bytes == key.public_bytes
+    assert again.fingerprint == hashlib.sha256(key.public_bytes).digest()
+
+
+def test_rfc_8032_vector() -> None:
+    """RFC 8032 §7.1, test 2."""
+    key = SigningKey.from_bytes(bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"))
+    assert key.public_bytes.hex() == "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+    assert key.sign(b"\x72").hex() == (
+        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+        "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+    )
+
+
+def test_verify_refuses() -> None:
+    """Another signature, other data, another key and what is no key are all refused alike."""
+    key = SigningKey.generate()
+    signature = key.sign(b"data")
+    verify(key.public_bytes, signature, b"data")
+    for public, given_signature, data in (
+        (key.public_bytes, signature[:-1] + bytes([signature[-1] ^ 1]), b"data"),
+        (key.public_bytes, signature, b"Data"),
+        (SigningKey.generate().public_bytes, signature, b"data"),
+        (b"short", signature, b"data"),
+        (key.public_bytes, b"short", b"data"),
+    ):
+        with pytest.raises(SignatureRefused):
+            verify(public, given_signature, data)
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_signing_key_of_another_size(size: int) -> None:
+    """A private key has 32 octets."""
+    with pytest.raises(Malformed):
+        SigningKey.from_bytes(bytes(size))
+
+
+def test_hpke_round_trip_and_overhead() -> None:
+    """What is sealed to a key opens with it under the same info, and is HPKE_OVERHEAD octets longer."""
+    key = HpkeKey.generate()
+    sealed = seal_to(key.public_bytes, b"info", b"plaintext")
+    assert len(sealed) == len(b"plaintext") + HPKE_OVERHEAD
+    assert open_with(HpkeKey.from_bytes(key.private_bytes), b"info", sealed) == b"plaintext"
+
+
+def test_hpke_fingerprints_agree() -> None:
+    """Both halves of a key are known by SHA-256 of the 1,216 public octets."""
+    key = HpkeKey.generate()
+    assert len(key.public_bytes) == HPKE_PUBLIC_SIZE
+    assert HpkePublic.from_bytes(key.public_bytes).fingerprint == key.fingerprint
+    assert key.fingerprint == hashlib.sha256(key.public_bytes).digest()
+
+
+def test_hpke_refuses() -> None:
+    """Another info, another key, a changed, cut or empty ciphertext do not open."""
+    key = HpkeKey.generate()
+    sealed = seal_to(key.public_bytes, b"info", b"plaintext")
+    changed = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    for opener, info, ciphertext in (
+        (key, b"other", sealed),
+        (HpkeKey.generate(), b"info", sealed),
+        (key, b"info", changed),
+        (key, b"info", sealed[:-1]),
+        (key, b"info", b""),
+    ):
+        with pytest.raises(Tampered):
+            open_with(opener, info, ciphertext)
+
+
+@pytest.mark.parametrize("public", [b"", bytes(1_215), bytes(1_216), b"\xff" * 1_216], ids=["0", "1215", "zeros", "ff"])
+def test_bad_hpke_public_keys(public: bytes) -> None:
+    """Octets that are no key, and a key without contribution (RFC 9180 §7.1.4), are Malformed."""
+    with pytest.raises(Malformed):
+        seal_to(public, b"", b"")
+
+
+@pytest.mark.parametrize("size", [0, 95, 97])
+def test_bad_hpke_private_keys(size: int) -> None:
+    """A private HPKE key has 96 octets."""
+    with pytest.raises(Malformed):
+        HpkeKey.from_bytes(bytes(size))
+
+
+@given(st.binary(max_size=1_300))
+def test_arbitrary_ciphertexts(ciphertext: bytes) -> None:
+    """Invariant: opening arbitrary octets raises Tampered, nothing else."""
+    key = HpkeKey.from_bytes(bytes(range(96)))
+    with pytest.raises(Tampered):
+        key.open(b"", ciphertext)
