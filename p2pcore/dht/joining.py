@@ -1,0 +1,143 @@
+"""Finding the network: bootstrap endpoints and saved contacts are asked until each has answered, with back-off.
+
+Every attempt asks all that is unmet at once. The first answer is enough to be in the network; the others are asked on,
+rarely, so that parts of a network that started apart find each other. With no contact left, saved and dead contacts
+are asked too and the back-off starts anew, so a full restart heals whatever the order.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from p2pcore import params
+from p2pcore.dht.contact import Contact
+from p2pcore.dht.hosts import Resolve
+from p2pcore.dht.peers import Peers
+from p2pcore.dht.protocol import OwnEndpoint
+from p2pcore.endpoint import Endpoint
+from p2pcore.errors import Failure
+
+_REPEATS = 2  # one datagram may be lost
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where to begin: an endpoint, a name or an IP address, and the node ID where it is known."""
+
+    endpoint: Endpoint
+    node_id: bytes | None
+
+
+class Joining:
+    """Keeps this process in the network; `populate` fills the routing table once somebody has answered."""
+
+    def __init__(self, peers: Peers, resolve: Resolve, populate: Callable[[], Awaitable[None]]) -> None:
+        self._peers = peers
+        self._resolve = resolve
+        self._populate = populate
+        self._bootstrap: list[Origin] = []
+        self._saved: list[Origin] = []
+        self._met: dict[Origin, Contact | None] = {}  # None: this very process
+        self._wake = asyncio.Event()
+        self._finished = asyncio.Condition()
+        self._attempts = 0
+        self._under_way = False
+        self._ended = peers.now() - params.DEAD_BACKOFF_FIRST
+
+    def begin(self, bootstrap: Sequence[Origin], saved: Sequence[Contact]) -> None:
+        """Set what is asked, before `run`."""
+        self._bootstrap = list(dict.fromkeys(bootstrap))
+        self._saved = [Origin(contact.endpoint, contact.node_id) for contact in saved]
+
+    def wake(self) -> None:
+        """Have the next attempt made now."""
+        self._wake.set()
+
+    async def attempted(self) -> None:
+        """Return when the first attempt has ended."""
+        async with self._finished:
+            await self._finished.wait_for(lambda: self._attempts > 0)
+
+    async def hurry(self) -> None:
+        """Return at once in the network, else when an attempt has ended that was under way or is worth making now."""
+        if self._peers.table and self._attempts:
+            return
+        if not self._under_way:
+            if not self._unmet() or self._peers.now() - self._ended < params.DEAD_BACKOFF_FIRST:
+                return
+            self._wake.set()
+        before = self._attempts
+        async with self._finished:
+            await self._finished.wait_for(lambda: self._attempts > before)
+
+    async def run(self) -> None:
+        """Make attempts for ever; the owner cancels."""
+        backoff = params.BOOTSTRAP_RETRY_FIRST
+        connected = False
+        while True:
+            self._wake.clear()
+            self._under_way = True
+            met = await self._attempt()
+            if met or (self._peers.table and not connected):
+                await self._populate()
+            connected = bool(self._peers.table)
+            await self._end_attempt()
+            if met:
+                backoff = params.BOOTSTRAP_RETRY_FIRST
+            if await self._rest(backoff if self._unmet() else None):
+                backoff = params.BOOTSTRAP_RETRY_FIRST
+            else:
+                most = params.BOOTSTRAP_RETRY_CONNECTED if connected else params.BOOTSTRAP_RETRY_LAST
+                backoff = min(2 * backoff, most)
+
+    async def _attempt(self) -> bool:
+        outcomes = await asyncio.gather(*(self._ask(origin) for origin in self._unmet()))
+        return any(outcomes)
+
+    async def _ask(self, origin: Origin) -> bool:
+        try:
+            endpoints = await self._resolve(origin.endpoint)
+        except Failure:
+            return False
+        for endpoint in endpoints:
+            for _ in range(_REPEATS):
+                try:
+                    self._met[origin] = await self._peers.introduce(endpoint, origin.node_id)
+                except TimeoutError:
+                    continue
+                except OwnEndpoint:
+                    self._met[origin] = None
+                    return False
+                except Failure:
+                    break
+                return True
+        return False
+
+    def _unmet(self) -> list[Origin]:
+        origins = [origin for origin in self._bootstrap if not self._is_met(origin)]
+        if not self._peers.table:
+            dead = [Origin(contact.endpoint, contact.node_id) for contact in self._peers.dead]
+            origins += [origin for origin in (*self._saved, *dead) if not self._is_met(origin)]
+        return [origin for origin in dict.fromkeys(origins) if origin.node_id != self._peers.own_id]
+
+    def _is_met(self, origin: Origin) -> bool:
+        if origin not in self._met:
+            return False
+        contact = self._met[origin]
+        return contact is None or not self._peers.liveness.dead(contact)
+
+    async def _end_attempt(self) -> None:
+        self._under_way = False
+        self._ended = self._peers.now()
+        async with self._finished:
+            self._attempts += 1
+            self._finished.notify_all()
+
+    async def _rest(self, delay: int | None) -> bool:
+        """Wait for `wake` up to `delay` ms (None: for ever); return whether it came."""
+        try:
+            async with asyncio.timeout(None if delay is None else delay / params.SECOND):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
