@@ -1,0 +1,73 @@
+"""Who is asking: every request's signature (RFC 9421), before anything of its body is read."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from p2pcore.crypto.certificates import Certificate
+from p2pcore.crypto.requests import CERTIFICATE_HEADER, content_digest, verify_request
+from p2pcore.errors import Tampered, UnknownCertificate
+from p2pcore.node.nonces import Receipt
+from p2pcore.node.service import Service
+
+_FINGERPRINT = re.compile(r"\b[0-9a-f]{64}\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose request it is, when it was signed (ms), and the SHA-256 that its body must have."""
+
+    certificate: Certificate
+    created: int
+    digest: bytes
+
+    def check(self, digest: bytes) -> None:
+        """Return if the body had the digest that was signed. Raises Tampered."""
+        if digest != self.digest:
+            raise Tampered("the body does not match its Content-Digest")
+
+
+class Gate:
+    """Verifies requests to the node `node_id`."""
+
+    def __init__(self, node_id: bytes, service: Service) -> None:
+        self._node_id = node_id
+        self._service = service
+
+    async def enter(self, request: web.Request) -> Caller:
+        """Return who signed this request. Raises what requests.verify_request does."""
+        url = f"https://node{request.raw_path}"  # the host is not signed, the node's ID is
+        if CERTIFICATE_HEADER not in request.headers:
+            # A thread's two wake-ups would cost more than one signature; a certificate is another matter
+            with suppress(UnknownCertificate):
+                return self._verify(request.method, url, request.headers)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._service.threads, self._verify_with_recall, request.method, url, request.headers
+        )
+
+    def _verify(self, method: str, url: str, headers: Mapping[str, str]) -> Caller:
+        receipt = Receipt(self._service.nonces)
+        trust = self._service.admission.trust
+        certificate = verify_request(method, url, headers, self._node_id, trust, receipt, self._service.clock())
+        return Caller(certificate, receipt.created, content_digest(headers))
+
+    def _verify_with_recall(self, method: str, url: str, headers: Mapping[str, str]) -> Caller:
+        """The same for a signer whose certificate comes along or is in the database. On a thread."""
+        try:
+            return self._verify(method, url, headers)
+        except UnknownCertificate as failure:
+            named = _FINGERPRINT.search(str(failure))
+            if named is None:
+                raise
+            self._service.admission.recall(bytes.fromhex(named.group()))
+            return self._verify(method, url, headers)
+
+
+def sha256(octets: bytes) -> bytes:
+    """Return the SHA-256 of `octets`."""
+    return hashlib.sha256(octets).digest()

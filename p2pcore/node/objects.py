@@ -1,0 +1,182 @@
+"""Sealed bodies under their keys: store, find, delete by revealed secrets (§2.1; DESIGN §5). Works on a transaction.
+
+    state                    row in objects   tombstones           a Store gives        a Deletion gives
+    unknown                  none             none                 held                 foretold
+    foretold (tombstones     held = 0         fewer than rights    held                 foretold or deleted
+      came before the body)
+    held                     held = 1 or 2    fewer than rights    held (idempotent)    held or deleted
+    deleted                  held = 0         one for each right   deleted (idempotent) deleted (idempotent)
+
+All end at expiry, those with tombstones TOMBSTONE_GRACE later. Identity, not key, tells objects apart, so another
+digest under the same key is kept beside the first.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import apsw
+
+from p2pcore import params
+from p2pcore.errors import NotAuthorised, NotFound
+from p2pcore.node import certificates
+from p2pcore.node.admitted import Admitted
+from p2pcore.node.settings import NodeSettings
+from p2pcore.node.storage import Transaction
+from p2pcore.records import Deletion, ObjectStatement, identity
+
+_ABSENT: Final = 0
+_IN_ROW: Final = 1
+_IN_FILE: Final = 2
+_FIND: Final = """
+    SELECT number, signed, size, file FROM objects
+    WHERE object_key = ?1 AND held > 0 AND (?2 = x'' OR digest = ?2) ORDER BY number LIMIT 1
+"""
+_EXPIRED_BODIES: Final = "SELECT number, size, signer, file FROM objects WHERE expires <= ? AND held > 0 LIMIT ?"
+_EXPIRED_ROWS: Final = """
+    DELETE FROM objects WHERE number IN (
+        SELECT number FROM objects WHERE expires <= ?1 AND held = 0
+        AND (expires <= ?2 OR NOT EXISTS (SELECT 1 FROM tombstones WHERE object = objects.number)) LIMIT ?3
+    ) RETURNING number
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object held: its encoded SignedStatement, and its octets or the name of their file."""
+
+    signed: bytes
+    size: int
+    octets: bytes
+    file: str
+
+
+def store(
+    transaction: Transaction,
+    settings: NodeSettings,
+    admitted: Admitted[ObjectStatement],
+    *,
+    octets: bytes = b"",
+    file: str = "",
+) -> bool:
+    """Hold an object whose body (checked against its digest) is `octets` or in `file`; return whether it was taken.
+
+    False: it was there already, or all its rights are deleted; then `file` is the caller's to remove. Raises NodeFull.
+    """
+    db = transaction.db
+    statement = admitted.statement
+    row = db.execute("SELECT number, held FROM objects WHERE identity = ?", (admitted.identity,)).get
+    number, held = row if isinstance(row, tuple) else (0, _ABSENT)
+    if held or (number and _revealed(db, number) >= len(statement.delete_rights)):
+        return False
+    certificates.check_room(transaction, settings, admitted.certificate, statement.size)
+    held = _IN_FILE if file else _IN_ROW
+    if number:
+        db.execute("UPDATE objects SET held = ?, file = ? WHERE number = ?", (held, file, number))
+    else:
+        number = _insert(transaction, admitted, held, file)
+    if not file:
+        db.execute("INSERT INTO bodies VALUES (?, ?)", (number, octets))
+    transaction.ledger.add(statement.signer, statement.size)
+    transaction.ledger.count("objects", 1)
+    return True
+
+
+def is_wanted(db: apsw.Connection, object_identity: bytes) -> bool:
+    """Return whether `store` would take this object now: it is neither held nor deleted."""
+    row = db.execute("SELECT number, held, rights FROM objects WHERE identity = ?", (object_identity,)).get
+    if not isinstance(row, tuple):
+        return True
+    number, held, rights = row
+    return not held and _revealed(db, number) < rights
+
+
+def find(db: apsw.Connection, object_key: bytes, digest: bytes) -> Found:
+    """Return an object held under this key, with this digest unless empty. Raises NotFound."""
+    row: Any = db.execute(_FIND, (object_key, digest)).get
+    if row is None:
+        raise NotFound(f"object {object_key.hex()} is not held here")
+    number, signed, size, file = row
+    octets = b"" if file else db.execute("SELECT octets FROM bodies WHERE object = ?", (number,)).get
+    assert isinstance(octets, bytes)
+    return Found(signed, size, octets, file)
+
+
+def is_known(db: apsw.Connection, object_identity: bytes) -> bool:
+    """Return whether this object's statement was verified here before."""
+    return db.execute("SELECT 1 FROM objects WHERE identity = ?", (object_identity,)).get is not None
+
+
+def delete(
+    transaction: Transaction, deletion: Deletion, object_identity: bytes, admitted: Admitted[ObjectStatement] | None
+) -> tuple[str, ...]:
+    """Reveal one right's secret; return the names of files that no row names any more.
+
+    `admitted` may be None where the object's row is here (is_known). Raises NotAuthorised where the secret opens
+    no right of the object, NotFound where neither row nor `admitted` is there.
+    """
+    db = transaction.db
+    statement = deletion.object.statement
+    assert isinstance(statement, ObjectStatement)
+    if hashlib.sha256(deletion.secret).digest() not in statement.delete_rights:
+        raise NotAuthorised(f"secret opens no delete right of object {statement.object_key.hex()}")
+    row = db.execute("SELECT number, held, file FROM objects WHERE identity = ?", (object_identity,)).get
+    if isinstance(row, tuple):
+        number, held, file = row
+    elif admitted is not None:
+        number, held, file = _insert(transaction, admitted, _ABSENT, ""), _ABSENT, ""
+    else:
+        raise NotFound(f"object {statement.object_key.hex()} is not known here")
+    db.execute("INSERT OR IGNORE INTO tombstones VALUES (?, ?, ?)", (identity(deletion), number, deletion.secret))
+    transaction.ledger.count("tombstones", db.changes())
+    if not held or _revealed(db, number) < len(statement.delete_rights):
+        return ()
+    db.execute("UPDATE objects SET held = 0, file = '' WHERE number = ?", (number,))
+    db.execute("DELETE FROM bodies WHERE object = ?", (number,))
+    transaction.ledger.add(statement.signer, -statement.size)
+    transaction.ledger.count("objects", -1)
+    return (file,) if file else ()
+
+
+def _insert(transaction: Transaction, admitted: Admitted[ObjectStatement], held: int, file: str) -> int:
+    statement = admitted.statement
+    certificates.keep(transaction, admitted.certificate)
+    transaction.db.execute(
+        "INSERT INTO objects (identity, object_key, digest, size, rights, expires, signer, signed, held, file)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            admitted.identity,
+            statement.object_key,
+            statement.digest,
+            statement.size,
+            len(statement.delete_rights),
+            statement.expires,
+            statement.signer,
+            admitted.octets,
+            held,
+            file,
+        ),
+    )
+    return transaction.db.last_insert_rowid()
+
+
+def drop_expired(transaction: Transaction, limit: int) -> tuple[int, tuple[str, ...]]:
+    """Free up to `limit` expired bodies and rows each; return how many, and the files that no row names any more."""
+    db = transaction.db
+    freed: list[Any] = db.execute(_EXPIRED_BODIES, (transaction.now, limit)).fetchall()
+    for number, size, signer, _file in freed:
+        db.execute("UPDATE objects SET held = 0, file = '' WHERE number = ?", (number,))
+        db.execute("DELETE FROM bodies WHERE object = ?", (number,))
+        transaction.ledger.add(signer, -size)
+    gone = db.execute(_EXPIRED_ROWS, (transaction.now, transaction.now - params.TOMBSTONE_GRACE, limit)).fetchall()
+    transaction.ledger.count("objects", -len(freed))
+    for row in gone:
+        db.execute("DELETE FROM tombstones WHERE object = ?", row)
+        transaction.ledger.count("tombstones", -db.changes())
+    return len(freed) + len(gone), tuple(file for *_, file in freed if file)
+
+
+def _revealed(db: apsw.Connection, number: int) -> int:
+    count = db.execute("SELECT count(*) FROM tombstones WHERE object = ?", (number,)).get
+    assert isinstance(count, int)
+    return count

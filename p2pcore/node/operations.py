@@ -1,0 +1,235 @@
+"""What each operation of a batch means: first checked (many: on a thread), then applied in its one transaction."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import apsw
+import msgspec
+
+from p2pcore import params
+from p2pcore.crypto.certificates import Certificate
+from p2pcore.errors import Failure, Malformed, NotAuthorised, NotFound, Tampered, TooLarge
+from p2pcore.node import certificates, inboxes, objects, offers, proofs, versioned
+from p2pcore.node.admission import Admission
+from p2pcore.node.admitted import Admitted
+from p2pcore.node.bodies import INLINE, BodyFiles
+from p2pcore.node.settings import NodeSettings
+from p2pcore.node.storage import Storage, Transaction
+from p2pcore.records import (
+    Acknowledge,
+    AcknowledgeStatement,
+    Append,
+    AskCertificate,
+    AskInbox,
+    AskSettled,
+    Delete,
+    Deletion,
+    EntryStatement,
+    Fetch,
+    FetchedBody,
+    HeadStatement,
+    InboxStatus,
+    ObjectStatement,
+    Offer,
+    Operation,
+    Publish,
+    Resolve,
+    Result,
+    SignedStatement,
+    Store,
+    VersionStatement,
+    decode,
+    encode,
+    identity,
+)
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a transaction leaves to be done on the event loop once it is durable."""
+
+    inboxes: set[bytes] = field(default_factory=set)  # with new entries
+    files: list[str] = field(default_factory=list)  # that no row names
+    heads: bool = False  # a newer one was taken
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A checked operation that changes the database."""
+
+    apply: Callable[[Transaction, Effects], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A checked operation that does not."""
+
+    apply: Callable[[apsw.Connection], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class LargeBody:
+    """A checked Store whose body has to be in a file first; then `Operations.store` makes the step."""
+
+    admitted: Admitted[ObjectStatement]
+    octets: bytes
+
+
+Step = Writing | Reading | LargeBody | Failure
+
+
+class Operations:
+    """Turns operations into steps."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        admission: Admission,
+        storage: Storage,
+        bodies: BodyFiles,
+        reads: Mapping[bytes, int],
+    ) -> None:
+        """`reads`: when owners read that is not in the database yet."""
+        self._settings = settings
+        self._admission = admission
+        self._storage = storage
+        self._bodies = bodies
+        self._reads = reads
+
+    def check(self, operation: Operation, carrier: Certificate) -> Step:
+        """Return what is to be done for `operation`, or the failure to answer it with. May read the database."""
+        try:
+            match operation:
+                case Store():
+                    return self._store(operation, carrier)
+                case Append():
+                    return self.append(operation.entry, carrier)
+                case Delete():
+                    return self.delete(operation.deletion)
+                case Acknowledge():
+                    return self._acknowledge(operation.acknowledgement, carrier)
+                case Publish():
+                    return self._publish(operation, carrier)
+                case _:
+                    return Reading(self._reading(operation, carrier))
+        except Failure as failure:
+            return failure
+
+    def admit_object(self, signed: SignedStatement, carrier: Certificate) -> Admitted[ObjectStatement]:
+        """Return the statement of a body that `carrier` wants stored. Raises as Admission.statement."""
+        return self._admission.statement(ObjectStatement, signed, carrier)
+
+    def store(self, admitted: Admitted[ObjectStatement], *, octets: bytes = b"", file: str = "") -> Writing:
+        """Return the step for an object whose body is `octets` or in `file`; a file not taken is left to be removed."""
+
+        def apply(transaction: Transaction, effects: Effects) -> None:
+            taken = False
+            try:
+                taken = objects.store(transaction, self._settings, admitted, octets=octets, file=file)
+            finally:
+                if file and not taken:
+                    effects.files.append(file)
+
+        return Writing(apply)
+
+    def append(self, signed: SignedStatement, carrier: Certificate) -> Writing:
+        """Return the step of an append-inbox. Raises as Admission.statement."""
+        admitted = self._admission.statement(EntryStatement, signed, carrier)
+
+        def apply(transaction: Transaction, effects: Effects) -> None:
+            if inboxes.append(transaction, self._settings, admitted):
+                effects.inboxes.add(admitted.statement.inbox_key)
+
+        return Writing(apply)
+
+    def delete(self, deletion: Deletion) -> Writing:
+        """Return the step of a delete: whoever reveals a secret may. Raises as Admission.verified.
+
+        The object's statement was verified when its row was made; only one that is unknown here costs a verification.
+        """
+        object_identity = identity(deletion.object.statement)
+        known = self._storage.read_now(lambda db: objects.is_known(db, object_identity))
+        admitted = None if known else self._admission.verified(ObjectStatement, deletion.object, direct=False)
+
+        def apply(transaction: Transaction, effects: Effects) -> None:
+            effects.files.extend(objects.delete(transaction, deletion, object_identity, admitted))
+
+        return Writing(apply)
+
+    def _store(self, operation: Store, carrier: Certificate) -> Writing | LargeBody:
+        admitted = self.admit_object(operation.object, carrier)
+        statement = admitted.statement
+        body = operation.body
+        if len(body) > params.INLINE_BODY:
+            raise TooLarge(f"body of {len(body)} octets in a batch, over {params.INLINE_BODY}")
+        if len(body) != statement.size or hashlib.sha256(body).digest() != statement.digest:
+            raise Tampered(f"body of object {statement.object_key.hex()} does not match its digest")
+        return LargeBody(admitted, body) if len(body) > INLINE else self.store(admitted, octets=body)
+
+    def _acknowledge(self, signed: SignedStatement, carrier: Certificate) -> Writing:
+        admitted = self._admission.statement(AcknowledgeStatement, signed, carrier)
+
+        def apply(transaction: Transaction, effects: Effects) -> None:
+            inboxes.acknowledge(transaction, admitted)  # wakes nobody: its signer knows, and another can wait
+
+        return Writing(apply)
+
+    def _publish(self, operation: Publish, carrier: Certificate) -> Writing:
+        published = operation.published
+        signed = published.version
+        direct = carrier.fingerprint == signed.statement.signer
+        if isinstance(signed.statement, HeadStatement):
+            head = self._admission.verified(HeadStatement, signed, direct=direct)
+            versioned.check_head(published)
+
+            def take(transaction: Transaction, effects: Effects) -> None:
+                effects.heads |= versioned.take_head(transaction, head)
+
+            return Writing(take)
+        # Anybody admitted may pass a version on: its content proves itself and no older one replaces it
+        admitted = self._admission.verified(VersionStatement, signed, direct=direct)
+        versioned.check_content(admitted.statement, published.content, self._admission.trust)
+
+        def apply(transaction: Transaction, effects: Effects) -> None:
+            versioned.publish(transaction, admitted, published.content)
+
+        return Writing(apply)
+
+    def _reading(self, operation: Operation, carrier: Certificate) -> Callable[[apsw.Connection], bytes]:
+        match operation:
+            case Fetch(object_key, digest):
+                return lambda db: self._fetch(db, object_key, digest)
+            case Resolve(kind, identifier):
+                return lambda db: encode(versioned.resolve(db, kind, identifier))
+            case AskInbox(inbox_key):
+                return lambda db: encode(self._inbox_status(db, inbox_key))
+            case AskCertificate(fingerprint):
+                return lambda db: certificates.ask(db, fingerprint)
+            case Offer() | AskSettled() if carrier.role != "node":
+                raise NotAuthorised(f"{carrier.role} asks what only nodes that repair may ask")
+            case Offer(kind, identities):
+                return lambda db: encode(offers.compare(db, kind, identities))
+            case AskSettled():
+                return lambda db: encode(proofs.answer(db, operation))
+        raise Malformed(f"{type(operation).__name__} is not an operation that reads")
+
+    def _inbox_status(self, db: apsw.Connection, inbox_key: bytes) -> InboxStatus:
+        room = self._storage.octets + params.MAX_NOTIFICATION <= self._settings.quota
+        status = inboxes.status(db, inbox_key, self._settings.limits, room=room)
+        return msgspec.structs.replace(status, last_read=max(status.last_read, self._reads.get(inbox_key, 0)))
+
+    def _fetch(self, db: apsw.Connection, object_key: bytes, digest: bytes) -> bytes:
+        found = objects.find(db, object_key, digest)
+        if found.size > params.INLINE_BODY:
+            raise TooLarge(f"object of {found.size} octets: GET it by itself")
+        try:
+            octets = self._bodies.path(found.file).read_bytes() if found.file else found.octets
+        except FileNotFoundError:
+            raise NotFound(f"object {object_key.hex()} was deleted just now") from None
+        return encode(FetchedBody(decode(SignedStatement, found.signed), octets))
+
+
+def outcome(failure: Failure) -> Result:
+    """Return the result that says `failure`."""
+    return Result(failure.http_status, f"{type(failure).__name__}: {failure}"[:1_000])

@@ -1,0 +1,91 @@
+"""Bodies of requests, read with bounds of size and time before anything is made of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Final, TypeVar
+
+from aiohttp import web
+from multidict import MultiMapping
+
+from p2pcore import params
+from p2pcore.client.framing import LENGTH_OCTETS, statement_length
+from p2pcore.errors import Malformed, TooLarge, Unreachable
+from p2pcore.records import SignedStatement, decode
+
+T = TypeVar("T")
+
+LARGE: Final = 64 << 10  # octets above which hashing goes to a thread
+
+
+async def whole(request: web.Request, limit: int) -> bytes:
+    """Return the whole body. Raises TooLarge over `limit` octets, Unreachable where it comes too slowly."""
+    return await rest(request, 0, limit)
+
+
+async def rest(request: web.Request, before: int, limit: int) -> bytes:
+    """Return what follows the first `before` octets, at most `limit`. Raises TooLarge, Unreachable."""
+    announced = request.content_length
+    if announced is not None and announced > before + limit:
+        raise TooLarge(f"a body of {announced} octets, over {before + limit}")
+    pieces: list[bytes] = []
+    size = 0
+
+    async def read() -> None:
+        nonlocal size
+        while piece := await request.content.readany():
+            size += len(piece)
+            if size > limit:
+                raise TooLarge(f"a body of more than {before + limit} octets")
+            pieces.append(piece)
+
+    await in_time(read(), limit)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def statement(request: web.Request) -> tuple[SignedStatement, bytes]:
+    """Return the statement that a PUT's body begins with, and the octets read so far. Raises Malformed, Unreachable."""
+
+    async def read() -> tuple[bytes, bytes]:
+        prefix = await request.content.readexactly(LENGTH_OCTETS)
+        return prefix, await request.content.readexactly(statement_length(prefix))
+
+    try:
+        prefix, octets = await in_time(read(), 0)
+    except asyncio.IncompleteReadError:
+        raise Malformed("the body ends before the statement does") from None
+    return decode(SignedStatement, octets), prefix + octets
+
+
+async def arriving(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield the rest of the body as it arrives."""
+    while piece := await request.content.readany():
+        yield piece
+
+
+async def in_time(reading: Awaitable[T], size: int) -> T:
+    """Return what `reading` returns within the time that `size` octets may take. Raises Unreachable."""
+    seconds = params.REQUEST_TIMEOUT / params.SECOND + size / params.MIN_THROUGHPUT
+    try:
+        async with asyncio.timeout(seconds):
+            return await reading
+    except TimeoutError:
+        raise Unreachable(f"the body did not arrive within {seconds:.0f} s") from None
+
+
+def query_of(request: web.Request) -> dict[str, str]:
+    """Return the query's parameters. Raises Malformed where one is given twice."""
+    query: MultiMapping[str] = request.query
+    if len(set(query)) != len(query):
+        raise Malformed("a query parameter is given twice")
+    return dict(query)
+
+
+def key_of(request: web.Request) -> bytes:
+    """Return the key in the path, which the route has checked."""
+    return bytes.fromhex(request.match_info["key"])
+
+
+def check_key(request: web.Request, key: bytes) -> None:
+    """Return if the path names `key`. Raises Malformed."""
+    if key_of(request) != key:
+        raise Malformed(f"the statement is of key {key.hex()}, the path of another")

@@ -1,0 +1,170 @@
+"""Repair: what a node holds reaches those that should hold it too, as it was signed."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from p2pcore import params
+from p2pcore.client.results import value_of
+from p2pcore.errors import NotFound
+from p2pcore.records import (
+    Acknowledge,
+    Append,
+    AskCertificate,
+    Delete,
+    Fetch,
+    FetchedBody,
+    Publish,
+    PublishedVersion,
+    SignedStatement,
+    decode,
+    identity,
+)
+from tests.p2pcore.node.test_versioned import certificate_version, head
+from tests.support.identities import World
+from tests.support.nodes import acknowledgement, body, client_of, entry, running_node
+
+
+async def test_a_newcomer_is_given_everything(tmp_path: Path) -> None:
+    """Bodies small and large, entries, versions and certificates reach a newcomer among the k closest."""
+    world = World()
+    gateway, alice, directory = world.gateway(), world.user("alice"), world.directory()
+    async with (
+        running_node(world, tmp_path / "old") as old,
+        running_node(world, tmp_path / "new") as new,
+        client_of(world, gateway, directory) as as_gateway,
+        client_of(world, alice) as as_alice,
+    ):
+        small = body(gateway.signer, world.clock())
+        large = body(gateway.signer, world.clock(), bytes(200_000))
+        inbox = alice.certificate.inbox_key
+        waiting = entry(gateway.signer, inbox, world.clock())
+        published = certificate_version(world, directory, alice)
+        await as_gateway.call(old.contact, [small.store, large.store, Append(waiting), Publish(published)])
+        world.clock.advance(params.DIRECT_SKEW + params.HOUR)  # only repair may bring old statements
+        old.substrate.contacts = [old.contact, new.contact]
+        done = await old.node.repair()
+        assert (done.passed_on, done.refused) == (4, 0)
+        assert new.node.counts() == old.node.counts()
+        page = await as_alice.read_inbox(new.contact, inbox, b"", 0, 0)
+        assert list(page.entries) == [waiting]
+        results = await as_alice.call(
+            new.contact,
+            [
+                Fetch(small.statement.object_key, b""),
+                Fetch(large.statement.object_key, b""),
+                AskCertificate(gateway.signer.fingerprint),
+            ],
+        )
+        assert decode(FetchedBody, results[0].value) == FetchedBody(small.signed, small.octets)
+        assert decode(FetchedBody, results[1].value).body == large.octets
+        assert results[2].value == gateway.certificate.der
+        assert (await old.node.repair()).passed_on == 0
+        assert (new.contact, True) in old.substrate.reports
+
+
+async def test_deletions_and_acknowledgements_travel(tmp_path: Path) -> None:
+    """A node that missed a deletion or an acknowledgement learns of it and does not bring the dead back."""
+    world = World()
+    gateway, alice = world.gateway(), world.user("alice")
+    async with (
+        running_node(world, tmp_path / "a") as a,
+        running_node(world, tmp_path / "b") as b,
+        client_of(world, gateway) as as_gateway,
+        client_of(world, alice, gateway) as as_alice,
+    ):
+        stored = body(gateway.signer, world.clock())
+        inbox = alice.certificate.inbox_key
+        waiting = entry(gateway.signer, inbox, world.clock())
+        for contact in (a.contact, b.contact):
+            await as_gateway.call(contact, [stored.store, Append(waiting)])
+        done = acknowledgement(alice.signer, inbox, world.clock(), [identity(waiting.statement)])
+        await as_alice.call(a.contact, [Delete(stored.deletion()), Acknowledge(done)])
+        for node in (b, a):
+            node.substrate.contacts = [a.contact, b.contact]
+            await node.node.repair()
+        for node in (a, b):
+            counts = node.node.counts()
+            assert (counts.objects, counts.entries, counts.tombstones) == (0, 0, 1)
+            page = await as_alice.read_inbox(node.contact, inbox, b"", 0, 0)
+            assert list(page.acknowledged) == [done]
+            [result] = await as_alice.call(node.contact, [Fetch(stored.statement.object_key, b"")])
+            with pytest.raises(NotFound):
+                value_of(result)
+
+
+async def test_only_the_closest_are_offered(tmp_path: Path) -> None:
+    """With k = 1 an object goes to the one closest node and to nobody else."""
+    world = World()
+    gateway = world.gateway()
+    async with (
+        running_node(world, tmp_path / "a", k=1) as a,
+        running_node(world, tmp_path / "b", k=1) as b,
+        running_node(world, tmp_path / "c", k=1) as c,
+        client_of(world, gateway) as as_gateway,
+    ):
+        stored = body(gateway.signer, world.clock(), key=b.contact.node_id)
+        await as_gateway.call(a.contact, [stored.store])
+        a.substrate.contacts = [a.contact, b.contact, c.contact]
+        await a.node.repair()
+        assert [node.node.counts().objects for node in (a, b, c)] == [1, 1, 0]
+
+
+async def test_a_dead_peer_is_reported_and_does_not_stop_the_round(tmp_path: Path) -> None:
+    """One peer that does not answer costs the others nothing."""
+    world = World()
+    gateway = world.gateway()
+    async with (
+        running_node(world, tmp_path / "a") as a,
+        running_node(world, tmp_path / "b") as b,
+        client_of(world, gateway) as as_gateway,
+    ):
+        async with running_node(world, tmp_path / "dead") as dead:
+            gone = dead.contact
+        await as_gateway.call(a.contact, [body(gateway.signer, world.clock()).store])
+        a.substrate.contacts = [a.contact, gone, b.contact]
+        await a.node.repair()
+        assert b.node.counts().objects == 1
+        assert (gone, False) in a.substrate.reports
+
+
+async def test_a_change_of_contacts_starts_a_round(tmp_path: Path) -> None:
+    """When the contacts change, nodes compare at once and not only at the hour."""
+    world = World()
+    gateway, alice = world.gateway(), world.user("alice")
+    async with (
+        running_node(world, tmp_path / "a") as a,
+        running_node(world, tmp_path / "b") as b,
+        client_of(world, gateway) as as_gateway,
+        client_of(world, alice) as as_alice,
+    ):
+        inbox = alice.certificate.inbox_key
+        await as_gateway.call(a.contact, [Append(entry(gateway.signer, inbox, world.clock()))])
+        a.substrate.replace([a.contact, b.contact])
+        page = await as_alice.read_inbox(b.contact, inbox, b"", 0, params.WATCH_WAIT)
+        assert len(page.entries) == 1
+
+
+async def test_heads_spread_between_nodes(tmp_path: Path) -> None:
+    """A node takes the head that another node's reply carried."""
+    world = World()
+    directory, gateway = world.directory(), world.gateway()
+    async with (
+        running_node(world, tmp_path / "a") as a,
+        running_node(world, tmp_path / "b") as b,
+        client_of(world, directory) as as_directory,
+        client_of(world, gateway) as as_gateway,
+    ):
+        b.trust.add(directory.certificate.der)
+        signed = head(world, directory)
+        await as_directory.call(a.contact, [Publish(PublishedVersion(signed, b""))])
+        await as_gateway.call(b.contact, [body(gateway.signer, world.clock()).store])
+        b.substrate.contacts = [a.contact]
+        await b.node.repair()
+        heads: list[tuple[SignedStatement, ...]] = []
+        as_gateway.on_heads(heads.append)
+        async with asyncio.timeout(10):
+            while heads != [(signed,)]:
+                heads.clear()
+                await as_gateway.call(b.contact, [])
