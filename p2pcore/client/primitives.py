@@ -1,0 +1,222 @@
+"""One node asked: the primitives of Table 3 and the batch request, over TLS pinned to the node's ID."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from p2pcore import params
+from p2pcore.client.answers import answer, framed_digest, object_of, pieces, received
+from p2pcore.client.framing import APPEND_INBOX, READ_INBOX, frame
+from p2pcore.client.peers import Sink
+from p2pcore.client.transport import Content, Transport, fingerprint_in, remember
+from p2pcore.clock import Clock
+from p2pcore.crypto.statements import Signer
+from p2pcore.crypto.trust import Trust
+from p2pcore.dht.contact import Contact
+from p2pcore.errors import Malformed, Tampered, TooLarge, UnknownCertificate, Unreachable
+from p2pcore.records import (
+    Acknowledge,
+    Append,
+    Batch,
+    BatchReply,
+    Delete,
+    Deletion,
+    EntryStatement,
+    InboxPage,
+    ObjectStatement,
+    Operation,
+    Publish,
+    Result,
+    SignedStatement,
+    Store,
+    encode,
+)
+
+HeadsCallback = Callable[[tuple[SignedStatement, ...]], None]
+
+MAX_CERTIFICATES: Final = 100  # in one batch (records.Batch)
+LARGE: Final = 64 << 10  # octets above which hashing goes to a thread
+_WRITING: Final = (Store, Delete, Append, Acknowledge, Publish)
+
+
+class PeerClient:
+    """Requests to one node at a time, signed by `signer` (RFC 9421); safe to share between tasks of one event loop.
+
+    Every method raises Failure subclasses only: Unreachable where no understandable answer came (refused or lost
+    connection, wrong key, time limit: REQUEST_TIMEOUT plus size / MIN_THROUGHPUT), else what the node answered.
+    A request is repeated once, freshly signed, where the node did not know a certificate, found our clock wrong (its
+    time then corrects requests to that node only) or dropped a pooled connection: all operations are idempotent.
+    """
+
+    def __init__(self, signer: Signer, trust: Trust, clock: Clock) -> None:
+        self._signer = signer
+        self._trust = trust
+        self._transport = Transport(signer, clock)
+        self._heads_callbacks: list[HeadsCallback] = []
+        self._digests: OrderedDict[bytes, bytes] = OrderedDict()  # SHA-256 of a PUT's prefix → of the whole
+
+    def on_heads(self, callback: HeadsCallback) -> None:
+        """Call `callback` with the directory heads (unverified) that a reply carried."""
+        self._heads_callbacks.append(callback)
+
+    def clock_difference(self) -> int:
+        """Return the median of the nodes' clocks minus ours in ms; 0 where none has answered yet."""
+        return self._transport.clock_difference()
+
+    async def call(self, contact: Contact, operations: Sequence[Operation]) -> list[Result]:
+        """Return one Result per operation, in order (`POST /v1/batch`, one transport signature for all of them).
+
+        A Result of status 200 of a writing operation means durable on that node. Others are failures of that
+        operation alone (`by_http_status(result.status, result.reason)`); those for want of a certificate that our
+        trust holds have been repeated with it. Raises TooLarge where the operations exceed MAX_BATCH.
+        """
+        results = await self._batch(contact, operations, ())
+        unknown = {index: fingerprint_in(result.reason) for index, result in enumerate(results) if result.status == 428}
+        known = {fingerprint: self._der_of(fingerprint) for fingerprint in unknown.values()}
+        certificates = tuple(der for der in known.values() if der)[:MAX_CERTIFICATES]
+        if certificates:
+            again = await self._batch(contact, [operations[index] for index in unknown], certificates)
+            for index, result in zip(unknown, again, strict=True):
+                results[index] = result
+        return results
+
+    async def put_body(self, contact: Contact, signed: SignedStatement, source: Path | bytes) -> None:
+        """Store one object of any size (`PUT /v1/<key>`), streamed from `source`; durable on the node on return.
+
+        The digest of the whole request is computed once per statement, so the same body costs k nodes one pass.
+        Raises NodeFull, Tampered (`source` is not what the statement says), NotAuthorised, Expired, …, and OSError
+        where `source` cannot be opened.
+        """
+        statement = signed.statement
+        if not isinstance(statement, ObjectStatement):
+            raise Malformed(f"{type(statement).__name__}: not an object to store")
+        prefix = frame(signed)
+        digest = await self._put_digest(prefix, source)
+        url = _url(contact, statement.object_key)
+        body = Content(digest, len(prefix) + statement.size, lambda: pieces(prefix, source))
+        try:
+            (await self._transport.open(contact, "PUT", url, body)).release()
+        except UnknownCertificate as failure:
+            der = self._der_of(fingerprint_in(str(failure)))
+            if not der:
+                raise
+            await self._batch(contact, (), (der,))
+            (await self._transport.open(contact, "PUT", url, body)).release()
+
+    async def get_body(self, contact: Contact, object_key: bytes, digest: bytes, sink: Sink) -> SignedStatement:
+        """Fetch an object (`GET /v1/<key>`), awaiting `sink` for each piece as it arrives; return its statement.
+
+        `digest` empty: any object under the key. Raises NotFound, and Tampered where the octets do not match the
+        digest (the caller drops what the sink was given). What `sink` raises passes through.
+        """
+        query = f"?digest={digest.hex()}" if digest else ""
+        url = _url(contact, object_key) + query
+        async with await self._transport.open(contact, "GET", url, expected=params.MAX_BODY) as response:
+            signed, statement = object_of(contact, response)
+            if statement.object_key != object_key or (digest and statement.digest != digest):
+                raise Tampered(f"{contact.endpoint}: answered with another object than {object_key.hex()}")
+            hasher = hashlib.sha256()
+            size = 0
+            async for piece in received(contact, response):
+                size += len(piece)
+                if size > statement.size:
+                    break
+                if len(piece) > LARGE:
+                    await asyncio.to_thread(hasher.update, piece)
+                else:
+                    hasher.update(piece)
+                await sink(piece)
+            if size != statement.size or hasher.digest() != statement.digest:
+                raise Tampered(f"{contact.endpoint}: object {object_key.hex()} does not match its digest")
+        return signed
+
+    async def read_inbox(
+        self, contact: Contact, inbox_key: bytes, incarnation: bytes, cursor: int, wait_ms: int
+    ) -> InboxPage:
+        """Return what came into our own inbox on `contact` after (`incarnation`, `cursor`), one page.
+
+        With nothing there, the node answers when something comes, at the latest after `wait_ms` (0: at once).
+        `incarnation` empty reads from the beginning. Raises NotAuthorised for another's inbox.
+        """
+        query = f"?incarnation={incarnation.hex()}&cursor={cursor}" if incarnation else ""
+        url = _url(contact, inbox_key) + query
+        expected = params.PAGE_OCTETS + params.MAX_NOTIFICATION
+        response = await self._transport.open(
+            contact, "GET", url, pragma=READ_INBOX, wait_ms=wait_ms, expected=expected
+        )
+        async with response:
+            page = await answer(InboxPage, contact, response)
+        self._learn(contact, page.time, page.heads)
+        return page
+
+    async def append_inbox(self, contact: Contact, entry: SignedStatement) -> None:
+        """Append one entry by the single request of Table 3 (`PUT` + `Pragma: append-inbox`); durable on return."""
+        statement = entry.statement
+        if not isinstance(statement, EntryStatement):
+            raise Malformed(f"{type(statement).__name__}: not an entry")
+        content = frame(entry)
+        body = Content(hashlib.sha256(content).digest(), len(content), lambda: content)
+        url = _url(contact, statement.inbox_key)
+        (await self._transport.open(contact, "PUT", url, body, pragma=APPEND_INBOX)).release()
+
+    async def delete(self, contact: Contact, deletion: Deletion) -> None:
+        """Remove one delete right by the single request of Table 3 (`DELETE`); durable on return."""
+        statement = deletion.object.statement
+        if not isinstance(statement, ObjectStatement):
+            raise Malformed(f"{type(statement).__name__}: not an object")
+        content = encode(deletion)
+        body = Content(hashlib.sha256(content).digest(), len(content), lambda: content)
+        (await self._transport.open(contact, "DELETE", _url(contact, statement.object_key), body)).release()
+
+    async def close(self) -> None:
+        """Close all connections; requests under way end as Unreachable."""
+        await self._transport.close()
+
+    async def _batch(
+        self, contact: Contact, operations: Sequence[Operation], certificates: tuple[bytes, ...]
+    ) -> list[Result]:
+        octets = encode(Batch(certificates, tuple(operations)))
+        if len(octets) > params.MAX_BATCH or len(operations) > params.MAX_BATCH_OPERATIONS:
+            raise TooLarge(f"a batch of {len(operations)} operations and {len(octets)} octets")
+        digest = await asyncio.to_thread(_sha256, octets) if len(octets) > 4 * LARGE else _sha256(octets)
+        large = len(octets) > params.SEGMENT_SIZE
+        body = Content(digest, len(octets), lambda: pieces(b"", octets) if large else octets)
+        expected = 0 if all(isinstance(operation, _WRITING) for operation in operations) else params.MAX_BATCH
+        url = f"https://{contact.endpoint}/v1/batch"
+        async with await self._transport.open(contact, "POST", url, body, expected=expected) as response:
+            reply = await answer(BatchReply, contact, response)
+        if len(reply.results) != len(operations):
+            raise Unreachable(f"{contact.endpoint}: {len(reply.results)} results for {len(operations)} operations")
+        self._learn(contact, reply.time, reply.heads)
+        return list(reply.results)
+
+    def _learn(self, contact: Contact, time: int, heads: tuple[SignedStatement, ...]) -> None:
+        self._transport.note_time(contact, time)
+        if heads:
+            for callback in self._heads_callbacks:
+                callback(heads)
+
+    def _der_of(self, fingerprint: bytes) -> bytes:
+        if fingerprint == self._signer.fingerprint:
+            return self._signer.certificate.der
+        certificate = self._trust.get(fingerprint)
+        return certificate.der if certificate else b""
+
+    async def _put_digest(self, prefix: bytes, source: Path | bytes) -> bytes:
+        key = hashlib.sha256(prefix).digest()
+        known = self._digests.get(key)
+        if known is None:
+            known = await asyncio.to_thread(framed_digest, prefix, source)
+            remember(self._digests, key, known)
+        return known
+
+
+def _url(contact: Contact, key: bytes) -> str:
+    return f"https://{contact.endpoint}/v1/{key.hex()}"
+
+
+def _sha256(octets: bytes) -> bytes:
+    return hashlib.sha256(octets).digest()

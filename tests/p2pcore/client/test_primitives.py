@@ -1,0 +1,186 @@
+"""PeerClient: one node asked over TLS pinned to its ID, every trouble a Failure."""
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from p2pcore import params
+from p2pcore.client.primitives import PeerClient
+from p2pcore.crypto.tls import node_server_context
+from p2pcore.dht.contact import Contact
+from p2pcore.errors import NotFound, Tampered, TooLarge, UnknownCertificate, Unreachable
+from p2pcore.records import AskInbox, Fetch, Operation, Resolve, Store
+from tests.support.identities import ManualClock, World
+from tests.support.nodes import body, client_of, running_node
+
+ASK = AskInbox(bytes(32))
+
+
+async def test_another_key_than_the_node_id_is_unreachable(tmp_path: Path) -> None:
+    """Whoever answers must hold the key behind the node ID; nothing is sent to anybody else."""
+    world = World()
+    async with running_node(world, tmp_path / "node") as running, client_of(world, world.gateway()) as client:
+        impostor = Contact(bytes(32), running.contact.host, running.contact.port)
+        with pytest.raises(Unreachable):
+            await client.call(impostor, [ASK])
+        assert [result.status for result in await client.call(running.contact, [ASK])] == [200]
+
+
+async def test_nobody_listening_is_unreachable(tmp_path: Path) -> None:
+    """A refused connection is a temporary failure."""
+    world = World()
+    async with running_node(world, tmp_path / "node") as running:
+        contact = running.contact
+    async with client_of(world, world.gateway()) as client:
+        with pytest.raises(Unreachable):
+            await client.call(contact, [ASK])
+
+
+async def test_a_restarted_node_is_reached_again(tmp_path: Path) -> None:
+    """Pooled connections of a node's last life cost a repetition, not a failure."""
+    world = World()
+    member = world.node()
+    async with client_of(world, world.gateway()) as client:
+        async with running_node(world, tmp_path / "node", member=member) as running:
+            contact = running.contact
+            await client.call(contact, [ASK])
+        async with running_node(world, tmp_path / "node", member=member, port=contact.port):
+            assert [result.status for result in await client.call(contact, [ASK])] == [200]
+
+
+async def test_clock_is_corrected_for_the_node_that_said_so(tmp_path: Path) -> None:
+    """A node that finds our clock wrong gives its time, which then corrects requests to it; its difference is known."""
+    world = World()
+    member = world.gateway()
+    wrong = ManualClock(world.clock() - params.HOUR)
+    client = PeerClient(member.signer, world.trust(member), wrong)
+    async with running_node(world, tmp_path / "node") as running:
+        for _ in range(2):
+            assert [result.status for result in await client.call(running.contact, [ASK])] == [200]
+        assert client.clock_difference() == params.HOUR
+    await client.close()
+
+
+async def test_certificates_are_sent_along_on_demand(tmp_path: Path) -> None:
+    """A statement of a signer unknown to the node is repeated with the certificate, if our trust has it."""
+    world = World()
+    alice, repairing = world.user("alice"), world.node()
+    small, large = (body(alice.signer, world.clock(), bytes(size)) for size in (100, 100_000))
+    async with running_node(world, tmp_path / "node") as running:
+        async with client_of(world, repairing) as ignorant:
+            [result] = await ignorant.call(running.contact, [small.store])
+            assert result.status == UnknownCertificate.http_status
+            with pytest.raises(UnknownCertificate):
+                await ignorant.put_body(running.contact, large.signed, large.octets)
+        async with client_of(world, repairing, alice) as knowing:
+            await knowing.put_body(running.contact, large.signed, large.octets)
+            [result] = await knowing.call(running.contact, [small.store])
+            assert result.status == 200
+
+
+async def test_octets_other_than_the_digest_are_tampered(tmp_path: Path) -> None:
+    """A node that answers with other octets than it promised is found out."""
+    world = World()
+    gateway = world.gateway()
+    stored = body(gateway.signer, world.clock(), os.urandom(300_000))
+    async with running_node(world, tmp_path / "node") as running, client_of(world, gateway) as client:
+        await client.put_body(running.contact, stored.signed, stored.octets)
+        [file] = (running.directory / "bodies").iterdir()
+        file.write_bytes(bytes(300_000))
+        with pytest.raises(Tampered):
+            await client.get_body(running.contact, stored.statement.object_key, stored.statement.digest, _drop)
+        file.write_bytes(stored.octets[:-1])
+        with pytest.raises((Tampered, Unreachable)):
+            await client.get_body(running.contact, stored.statement.object_key, stored.statement.digest, _drop)
+
+
+async def test_what_the_sink_raises_passes_through(tmp_path: Path) -> None:
+    """A full disk at home is not the node's failure."""
+    world = World()
+    gateway = world.gateway()
+    stored = body(gateway.signer, world.clock())
+
+    async def full(_piece: bytes) -> None:
+        raise OSError("no space")
+
+    async with running_node(world, tmp_path / "node") as running, client_of(world, gateway) as client:
+        await client.call(running.contact, [stored.store])
+        with pytest.raises(OSError, match="no space"):
+            await client.get_body(running.contact, stored.statement.object_key, b"", full)
+
+
+async def test_too_large_a_batch_is_not_sent() -> None:
+    """What no node would take fails before anything is sent."""
+    world = World()
+    gateway = world.gateway()
+    stored = body(gateway.signer, world.clock(), bytes(params.INLINE_BODY))
+    nowhere = Contact(bytes(32), "127.0.0.1", 1)
+    async with client_of(world, gateway) as client:
+        with pytest.raises(TooLarge):
+            await client.call(nowhere, [Store(stored.signed, stored.octets)] * 9)
+        with pytest.raises(TooLarge):
+            await client.call(nowhere, [ASK] * (params.MAX_BATCH_OPERATIONS + 1))
+
+
+async def test_results_are_in_order(tmp_path: Path) -> None:
+    """One result per operation, in the operations' order."""
+    world = World()
+    async with running_node(world, tmp_path / "node") as running, client_of(world, world.gateway()) as client:
+        operations: list[Operation] = [ASK, Fetch(bytes(32), b""), ASK, Resolve("domain", "x")]
+        results = await client.call(running.contact, operations)
+        assert [result.status for result in results] == [200, 404, 200, 404]
+        assert await client.call(running.contact, []) == []
+        with pytest.raises(NotFound):
+            await client.get_body(running.contact, bytes(32), b"", _drop)
+
+
+@asynccontextmanager
+async def answering(world: World, octets: bytes) -> AsyncIterator[Contact]:
+    """A TLS server under a node's key that answers every connection with these octets, then waits."""
+    member = world.node()
+    context: ssl.SSLContext = node_server_context(member.identity)
+    over = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(octets)
+        await writer.drain()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    try:
+        yield Contact(member.certificate.node_id, "127.0.0.1", server.sockets[0].getsockname()[1])
+    finally:
+        over.set()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nxyz",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nxyz",
+        b"HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1/\r\nContent-Length: 0\r\n\r\n",
+        b"",
+    ],
+    ids=["no HTTP", "no reply", "cut short", "redirect", "silence"],
+)
+async def test_nonsense_is_a_failure(octets: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that cannot be understood, or none within the time limit, counts like no answer."""
+    monkeypatch.setattr(params, "REQUEST_TIMEOUT", 300)
+    world = World()
+    async with answering(world, octets) as contact, client_of(world, world.gateway()) as client:
+        with pytest.raises(Unreachable):
+            await client.call(contact, [ASK])
+
+
+async def _drop(_piece: bytes) -> None:
+    """A sink that keeps nothing."""
