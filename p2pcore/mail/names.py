@@ -1,0 +1,255 @@
+"""The domain as this process knows it: its newest record, and whom an address means (§3.1 step 1, DESIGN §4).
+
+The record is versioned and signed by the directory. What was adopted once is on disk before it counts, and nothing
+adopted ever goes back. It is asked for every HEAD_INTERVAL, and at once when a directory's head that some reply carried
+names a newer one.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pcore import names, params
+from p2pcore.client.replicas import Replicas
+from p2pcore.client.tasks import Tasks
+from p2pcore.client.versions import version_of
+from p2pcore.clock import Clock
+from p2pcore.crypto.certificates import Certificate
+from p2pcore.crypto.keys import HpkeKey
+from p2pcore.crypto.sealing import open_addresses
+from p2pcore.crypto.trust import Trust
+from p2pcore.errors import (
+    CannotKnow,
+    Failure,
+    InboxDormant,
+    InboxFull,
+    NoSuchAddress,
+    NotOurDomain,
+    Tampered,
+)
+from p2pcore.mail.addresses import expand
+from p2pcore.mail.certificates import CertificateBook
+from p2pcore.mail.inbox_state import InboxStates
+from p2pcore.mail.record_file import load_record, save_record
+from p2pcore.records import (
+    AddressList,
+    DomainRecord,
+    HeadStatement,
+    PublishedVersion,
+    Replication,
+    SignedStatement,
+    decode,
+)
+
+_RETRY = 10 * params.SECOND  # without an answer k may be old, without any record nothing works: asked more often
+_RECENT = 5 * params.SECOND  # before "no such address" the record is asked for again, unless it was so recently
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    """The users that an address of ours means: their certificates, by which mail is sealed to them.
+
+    `address` is canonical, so two spellings of one address are equal.
+    """
+
+    address: str
+    certificates: tuple[Certificate, ...]
+
+
+class DomainNames:
+    """The domain's record and the answers that follow from it.
+
+    `hpke_keys` are this gateway's, with which the address list opens; an agent has none and asks for certificates only.
+    `record`, `addresses` and `published` are None until something has been adopted (and opened).
+    """
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        trust: Trust,
+        clock: Clock,
+        cache_dir: Path,
+        domain: str,
+        hpke_keys: Sequence[HpkeKey] = (),
+    ) -> None:
+        self.domain = domain
+        self.record: DomainRecord | None = None
+        self.addresses: AddressList | None = None
+        self.published: PublishedVersion | None = None
+        self.last_head = 0  # when the directory last spoke, in ms; 0: not heard yet
+        self._replicas = replicas
+        self._checker = replicas.checker
+        self._trust = trust
+        self._clock = clock
+        self._directory = cache_dir
+        self._hpke_keys = tuple(hpke_keys)
+        self._certificates = CertificateBook(replicas, trust, clock)
+        self._inboxes = InboxStates(replicas, clock)
+        self._callbacks: list[Callable[[DomainRecord], None]] = []
+        self._adopting = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._asking = asyncio.Lock()
+        self._asked = 0  # when the network was last asked for the record, in ms
+        self._confirmed = 0  # when it last answered
+        self._wanted = b""  # record digest of the newest head
+        self._tasks = Tasks()
+
+    async def start(self) -> None:
+        """Take the record from disk, if there is one that verifies, and begin to ask for newer ones."""
+        try:
+            published = await asyncio.to_thread(load_record, self._directory, self._trust)
+            if published is not None:
+                await self.adopt(published)
+        except (OSError, Failure) as error:
+            _log.warning("domain record on disk is not used: %s", error)
+        self._replicas.substrate.on_change(self._contacts_changed)
+        self._tasks.start(self._keep_fresh(), f"domain record of {self.domain}")
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+        await self._certificates.stop()
+        await self._inboxes.stop()
+
+    def on_record(self, callback: Callable[[DomainRecord], None]) -> None:
+        """Call `callback` with each record that is adopted from now on."""
+        self._callbacks.append(callback)
+
+    def replication(self) -> tuple[Replication, ...]:
+        """Return k and w with their history, () while no record is known."""
+        return self.record.replication if self.record else ()
+
+    async def adopt(self, published: PublishedVersion) -> bool:
+        """Take `published` if it is newer than what is known; on disk when this returns True.
+
+        Raises what `VersionChecker.check` raises, OSError.
+        """
+        async with self._adopting:
+            if self.published is not None and version_of(published) <= version_of(self.published):
+                return False
+            self._checker.check(published, "domain", names.domain_identifier(self.domain))
+            record = decode(DomainRecord, published.content)
+            addresses = await asyncio.to_thread(self._open, record)
+            await asyncio.to_thread(save_record, self._directory, published, self._trust)
+            self.record, self.addresses, self.published = record, addresses, published
+            self._trust.set_revocations(record.revocations)
+        for callback in self._callbacks:
+            callback(record)
+        return True
+
+    def _contacts_changed(self) -> None:
+        if self._confirmed == 0:  # nobody could be asked so far
+            self._wake.set()
+
+    async def refresh(self) -> None:
+        """Ask the network for the newest record and adopt it. Raises CannotKnow, and what `adopt` raises."""
+        self._asked = self._clock()
+        published = await self._replicas.resolve("domain", names.domain_identifier(self.domain))
+        self._confirmed = self._clock()
+        if published is not None:
+            await self.adopt(published)
+
+    def heard(self, heads: Sequence[SignedStatement]) -> None:
+        """Look at directory heads that came with a reply: a newer record is asked for soon."""
+        for signed in heads:
+            head = signed.statement
+            if not isinstance(head, HeadStatement) or head.domain != self.domain or head.issued <= self.last_head:
+                continue
+            try:
+                self._checker.verify(signed)
+            except Failure as failure:
+                _log.info("head of %s is not believed: %s", self.domain, failure)
+                continue
+            self.last_head = head.issued
+            if self.published is None or head.record_digest != hashlib.sha256(self.published.content).digest():
+                if head.record_digest != self._wanted:
+                    self._wake.set()
+                self._wanted = head.record_digest
+
+    async def recipient(self, address: str) -> Recipients:
+        """Return whom mail for `address` goes to, if it can be taken for all of them now.
+
+        Raises Malformed, NotOurDomain, NoSuchAddress (a record within its `next_update` says so), CannotKnow, NoQuorum,
+        InboxFull, InboxDormant.
+        """
+        canonical = names.canonical_address(address)
+        if names.split_address(canonical)[1] != self.domain:
+            raise NotOurDomain(f"{address}: not an address at {self.domain}")
+        try:
+            users = self._users(canonical)
+        except NoSuchAddress:
+            await self._look_again()
+            users = self._users(canonical)
+        certificates = tuple([await self._certificates.of(user) for user in users])
+        for certificate in certificates:
+            await self._check_inbox(certificate)
+        return Recipients(canonical, certificates)
+
+    async def _look_again(self) -> None:
+        """Ask for the record unless that was done within _RECENT: a user added a moment ago must not be refused.
+
+        Raises CannotKnow where the network cannot be asked.
+        """
+        async with self._asking:
+            now = self._clock()
+            if now - self._confirmed < _RECENT:
+                return
+            if now - self._asked < _RECENT:
+                raise CannotKnow(f"the record of {self.domain} could not be confirmed just now")
+            try:
+                await self.refresh()
+            except (Failure, OSError) as error:
+                raise CannotKnow(f"the record of {self.domain} cannot be confirmed: {error}") from error
+
+    async def certificate_of(self, address: str) -> Certificate:
+        """Return the certificate whose primary address is `address`. Raises Malformed, NotOurDomain, CannotKnow."""
+        canonical = names.canonical_address(address)
+        if names.split_address(canonical)[1] != self.domain:
+            raise NotOurDomain(f"{address}: not an address at {self.domain}")
+        return await self._certificates.of(canonical)
+
+    def _users(self, canonical: str) -> tuple[str, ...]:
+        if self.record is None or self.addresses is None:
+            raise CannotKnow(f"{canonical}: the addresses of {self.domain} are not known here")
+        users = expand(self.addresses, canonical)
+        if users:
+            return users
+        if self._clock() < self.record.next_update:
+            raise NoSuchAddress(f"{canonical}: no such address")
+        raise CannotKnow(f"{canonical}: not in the domain record, which is out of date")
+
+    async def _check_inbox(self, certificate: Certificate) -> None:
+        state = await self._inboxes.of(certificate.inbox_key)
+        if not state.room:
+            raise InboxFull(f"inbox of {certificate.primary_address} is full")
+        begun = max(state.last_read, certificate.not_before)  # a new user has not read yet
+        if self._clock() - begun > params.DORMANT_AFTER:
+            raise InboxDormant(f"inbox of {certificate.primary_address} has not been read for a long time")
+
+    def _open(self, record: DomainRecord) -> AddressList | None:
+        if not self._hpke_keys:
+            return None
+        try:
+            return open_addresses(record, self._hpke_keys)
+        except Tampered as failure:  # a gateway that the record does not list (yet): every RCPT is a 451
+            _log.warning("address list of %s: %s", self.domain, failure)
+            return None
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            pause = _RETRY
+            try:
+                await self.refresh()
+                pause = params.HEAD_INTERVAL if self.record else _RETRY
+            except (Failure, OSError) as error:
+                _log.info("domain record of %s: %s", self.domain, error)
+            try:
+                async with asyncio.timeout(pause / 1_000):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            self._wake.clear()

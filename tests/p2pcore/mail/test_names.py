@@ -1,0 +1,274 @@
+"""p2pcore.mail.names: the domain record's adoption, and the answers to RCPT."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from p2pcore import params
+from p2pcore.client.replicas import Replicas
+from p2pcore.crypto.trust import Trust
+from p2pcore.errors import (
+    CannotKnow,
+    Failure,
+    InboxDormant,
+    InboxFull,
+    NoQuorum,
+    NoSuchAddress,
+    NotOurDomain,
+)
+from p2pcore.mail.names import DomainNames
+from p2pcore.records import AddressList, HeadStatement, InboxStatus, Revocation, SignedStatement
+from tests.p2pcore.client.memory_network import MemoryNetwork
+from tests.p2pcore.mail.bench import Domain, put, replicas_over
+from tests.support.identities import START
+
+
+def made(domain: Domain, replicas: Replicas, directory: Path, *, gateway: bool = True) -> DomainNames:
+    keys = (domain.gateway.hpke_key,) if gateway else ()
+    return DomainNames(replicas, replicas.checker.trust, domain.world.clock, directory, "example.org", keys)
+
+
+@pytest.fixture
+async def gateway_names(domain: Domain, replicas: Replicas, tmp_path: Path) -> AsyncIterator[DomainNames]:
+    names = made(domain, replicas, tmp_path)
+    await names.refresh()
+    yield names
+    await names.stop()
+
+
+async def test_the_record_is_found_in_the_network_with_its_signers_certificate(gateway_names: DomainNames) -> None:
+    """Nothing but the authority's certificate is needed to begin with."""
+    assert gateway_names.record is not None
+    assert gateway_names.replication() == gateway_names.record.replication
+    assert gateway_names.addresses is not None
+
+
+async def test_an_adopted_record_is_on_disk(domain: Domain, gateway_names: DomainNames, tmp_path: Path) -> None:
+    """A process that starts without any node reachable knows what it knew."""
+    network = MemoryNetwork(0)
+    offline = replicas_over(domain, network, tmp_path, domain.world.trust())
+    names = made(domain, offline, tmp_path)
+    await names.start()
+    assert names.published == gateway_names.published
+    assert names.addresses == gateway_names.addresses
+    await names.stop()
+
+
+async def test_a_damaged_file_is_not_used_and_does_not_stop_the_start(
+    domain: Domain, replicas: Replicas, tmp_path: Path
+) -> None:
+    """The record is asked for instead."""
+    (tmp_path / "domain-record").write_bytes(b"\x93garbage")
+    names = made(domain, replicas, tmp_path)
+    adopted = asyncio.Event()
+    names.on_record(lambda _record: adopted.set())
+    await names.start()
+    await asyncio.wait_for(adopted.wait(), 10)
+    await names.stop()
+
+
+async def test_nothing_adopted_ever_goes_back(domain: Domain, gateway_names: DomainNames) -> None:
+    """An older record with a good signature is not taken, a newer one is."""
+    assert not await gateway_names.adopt(domain.record(START - 1))
+    assert not await gateway_names.adopt(domain.record(START))
+    assert await gateway_names.adopt(domain.record(START + 1))
+    assert gateway_names.record is not None
+    assert gateway_names.record.time == START + 1
+
+
+async def test_a_record_by_anybody_but_the_directory_is_refused(domain: Domain, gateway_names: DomainNames) -> None:
+    """A gateway's signature does not count."""
+    gateway_names._trust.add(domain.gateway.certificate.der)
+    domain.directory = domain.gateway
+    with pytest.raises(Failure):
+        await gateway_names.adopt(domain.record(START + 1))
+
+
+async def test_the_records_revocations_count_at_once(domain: Domain, gateway_names: DomainNames) -> None:
+    """A compromised certificate is not sealed to any more."""
+    await gateway_names.recipient("alice@example.org")
+    revocation = Revocation(domain.alice.certificate.serial, "compromised", START)
+    await gateway_names.adopt(domain.record(START + 1, revocations=[revocation]))
+    with pytest.raises(CannotKnow):
+        await gateway_names.recipient("alice@example.org")
+
+
+@pytest.mark.parametrize(
+    ("address", "users"),
+    [
+        ("alice@example.org", ["alice@example.org"]),
+        ('"Alice"+news@EXAMPLE.ORG', None),
+        ("ALICE+news@Example.Org", ["alice@example.org"]),
+        ("team@example.org", ["alice@example.org", "bob@example.org"]),
+        ("Postmaster@example.org", ["alice@example.org"]),
+    ],
+)
+async def test_an_address_is_accepted_for_its_users(
+    gateway_names: DomainNames, address: str, users: list[str] | None
+) -> None:
+    """Name in the record and certificate found: accept."""
+    if users is None:
+        with pytest.raises(Failure):
+            await gateway_names.recipient(address)
+        return
+    recipients = await gateway_names.recipient(address)
+    assert [certificate.primary_address for certificate in recipients.certificates] == users
+
+
+async def test_no_such_name_is_permanent_only_while_the_record_is_fresh(
+    domain: Domain, gateway_names: DomainNames
+) -> None:
+    """550 5.1.1 within nextUpdate, 451 4.4.3 afterwards."""
+    with pytest.raises(NoSuchAddress) as caught:
+        await gateway_names.recipient("nobody@example.org")
+    assert (caught.value.temporary, caught.value.status) == (False, "5.1.1")
+    domain.world.clock.advance(params.RECORD_VALIDITY)
+    with pytest.raises(CannotKnow) as later:
+        await gateway_names.recipient("nobody@example.org")
+    assert (later.value.temporary, later.value.status) == (True, "4.4.3")
+
+
+async def test_another_domain_is_not_ours(gateway_names: DomainNames) -> None:
+    """550 5.7.1."""
+    with pytest.raises(NotOurDomain):
+        await gateway_names.recipient("alice@example.com")
+
+
+async def test_without_a_record_or_its_key_nothing_is_known(domain: Domain, replicas: Replicas, tmp_path: Path) -> None:
+    """Never a 550 from ignorance."""
+    names = made(domain, replicas, tmp_path, gateway=False)
+    for _ in range(2):
+        with pytest.raises(CannotKnow):
+            await names.recipient("nobody@example.org")
+        await names.refresh()
+
+
+async def test_a_certificate_that_nobody_has_is_not_a_missing_user(
+    network: MemoryNetwork, gateway_names: DomainNames
+) -> None:
+    """A miss in a DHT proves nothing: 451."""
+    for node in network.nodes:
+        del node.versions["bob@example.org-certificate"]
+    with pytest.raises(CannotKnow):
+        await gateway_names.recipient("bob@example.org")
+    with pytest.raises(CannotKnow):
+        await gateway_names.recipient("team@example.org")
+
+
+async def test_an_expired_certificate_still_receives_for_a_while(
+    domain: Domain, network: MemoryNetwork, gateway_names: DomainNames
+) -> None:
+    """EXPIRED_USER_RECEIVES after its end, and not longer."""
+    clock = domain.world.clock
+    network_status = InboxStatus(0, 0, domain.alice.certificate.not_after, True)
+    for node in network.nodes:
+        node.status = network_status
+    await gateway_names.recipient("alice@example.org")
+    gateway_names._certificates._cache._lifetime = gateway_names._certificates._cache._stale = 1 << 50
+    clock.now = domain.alice.certificate.not_after + params.DAY
+    assert await gateway_names.certificate_of("alice@example.org") == domain.alice.certificate
+    clock.advance(params.EXPIRED_USER_RECEIVES)
+    with pytest.raises(CannotKnow):
+        await gateway_names.certificate_of("alice@example.org")
+
+
+async def test_a_full_inbox_is_said_before_the_mail_is_sent(
+    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
+) -> None:
+    """Full on two of the three nodes with w = 2; believed for RCPT_CACHE."""
+    for node in network.closest(domain.alice.certificate.inbox_key)[:2]:
+        node.status = InboxStatus(50_000, 1, START, False)
+    with pytest.raises(InboxFull):
+        await gateway_names.recipient("alice@example.org")
+    for node in network.nodes:
+        node.status = InboxStatus(0, 0, START, True)
+    with pytest.raises(InboxFull):
+        await gateway_names.recipient("alice@example.org")
+    domain.world.clock.advance(params.RCPT_CACHE)
+    await gateway_names.recipient("alice@example.org")
+
+
+async def test_an_owner_who_has_not_read_for_long_is_dormant(
+    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
+) -> None:
+    """60 days without a read on any node; a new user who never read is not dormant."""
+    await gateway_names.recipient("alice@example.org")
+    domain.world.clock.advance(params.DORMANT_AFTER)
+    with pytest.raises(InboxDormant):
+        await gateway_names.recipient("alice@example.org")
+    domain.world.clock.advance(params.RCPT_CACHE)
+    network.closest(domain.alice.certificate.inbox_key)[2].status = InboxStatus(0, 0, domain.world.clock(), True)
+    await gateway_names.recipient("alice@example.org")
+
+
+async def test_too_few_nodes_for_the_inbox_are_a_temporary_failure(
+    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
+) -> None:
+    """After the certificate is known, two of three inbox nodes are down."""
+    await gateway_names.certificate_of("alice@example.org")
+    for node in network.closest(domain.alice.certificate.inbox_key)[:2]:
+        node.down = True
+    with pytest.raises(NoQuorum):
+        await gateway_names.recipient("alice@example.org")
+
+
+async def test_many_questions_at_once_ask_the_nodes_once(network: MemoryNetwork, gateway_names: DomainNames) -> None:
+    """Fifty RCPTs of one message cost one question per node and kind."""
+    before = sum(len(batch) for node in network.nodes for batch in node.batches)
+    await asyncio.gather(*(gateway_names.recipient("alice@example.org") for _ in range(50)))
+    assert sum(len(batch) for node in network.nodes for batch in node.batches) - before == 5 + 3
+
+
+def head(domain: Domain, digest: bytes, issued: int) -> SignedStatement:
+    statement = HeadStatement("example.org", digest, issued, issued + params.HOUR, domain.directory.signer.fingerprint)
+    return domain.directory.signer.sign([statement])[0]
+
+
+async def test_a_head_that_names_a_newer_record_makes_it_known_soon(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path
+) -> None:
+    """Without waiting for the next refresh; a head of the known record changes nothing."""
+    names = made(domain, replicas, tmp_path)
+    adopted = asyncio.Event()
+    names.on_record(lambda _record: adopted.set())
+    await names.start()
+    await asyncio.wait_for(adopted.wait(), 10)
+    adopted.clear()
+    assert names.published is not None
+    names.heard([head(domain, hashlib.sha256(names.published.content).digest(), START + 1)])
+    newer = domain.record(START + 2, AddressList((), {}, (), ""))
+    for node in network.nodes:
+        node.versions["p2pmail-domain:example.org"] = newer
+    names.heard([head(domain, hashlib.sha256(newer.content).digest(), START + 3)])
+    await asyncio.wait_for(adopted.wait(), 10)
+    assert names.published == newer
+    assert names.last_head == START + 3
+    await names.stop()
+
+
+async def test_a_forged_head_is_ignored(domain: Domain, gateway_names: DomainNames) -> None:
+    """Only the directory's word counts."""
+    forged = HeadStatement("example.org", bytes(32), START, START + 1, domain.gateway.signer.fingerprint)
+    Trust.add(gateway_names._trust, domain.gateway.certificate.der)
+    gateway_names.heard(domain.gateway.signer.sign([forged]))
+    assert gateway_names.last_head == 0
+
+
+async def test_no_such_address_is_said_only_after_another_look_at_the_record(
+    domain: Domain, network: MemoryNetwork, gateway_names: DomainNames
+) -> None:
+    """A user who was added a moment ago is not refused for good; the second look is not taken for every guess."""
+    users = ("alice@example.org", "bob@example.org", "carol@example.org")
+    with pytest.raises(NoSuchAddress):
+        await gateway_names.recipient("carol@example.org")
+    carol = domain.world.user("carol")
+    for published in (domain.record(START + 1, AddressList(users, {}, (), "")), domain.certificate(carol)):
+        put(network, published)
+    with pytest.raises(NoSuchAddress):
+        await gateway_names.recipient("carol@example.org")
+    domain.world.clock.advance(6 * params.SECOND)
+    found = await gateway_names.recipient("carol@example.org")
+    assert [certificate.primary_address for certificate in found.certificates] == ["carol@example.org"]

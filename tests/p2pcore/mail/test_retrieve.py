@@ -1,0 +1,146 @@
+"""p2pcore.mail.retrieve and p2pcore.mail.finish: a message from the network and out of it."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from p2pcore import params
+from p2pcore.client.replicas import Replicas
+from p2pcore.crypto.sealing import open_notification
+from p2pcore.errors import CannotKnow, Expired, NodeFull, NotAuthorised
+from p2pcore.mail.finish import Finisher
+from p2pcore.mail.injection import Injection, prepare
+from p2pcore.mail.retrieve import Retriever
+from p2pcore.mail.send import Sender
+from p2pcore.records import CleanupTask, Delete, EntryStatement, Notification, Verdicts, identity
+from tests.p2pcore.client.memory_network import MemoryNetwork, acknowledged_by
+from tests.p2pcore.mail.bench import Domain, part, seal
+from tests.support.identities import START, entry_statement
+
+
+async def injected(domain: Domain, replicas: Replicas, content: bytes) -> tuple[Injection, Notification]:
+    """`content` stored for alice, and her notification."""
+    injection = prepare(seal(content), [part(domain.alice)], Verdicts(), domain.gateway.signer, START)
+    await Sender(replicas, domain.gateway.signer, domain.world.clock).inject(injection)
+    await replicas.stop()
+    entry = injection.entries[0].statement
+    assert isinstance(entry, EntryStatement)
+    keys = [domain.alice.hpke_key]
+    return injection, open_notification(entry.notification, keys, entry.inbox_key, entry.signer)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
+async def test_content_comes_back_octet_for_octet(
+    domain: Domain, replicas: Replicas, tmp_path: Path, size: int
+) -> None:
+    """In memory or by a file without a name, which is gone after close."""
+    content = os.urandom(size)
+    injection, notification = await injected(domain, replicas, content)
+    retrieved = await Retriever(replicas, tmp_path).retrieve(notification)
+    got = retrieved.content
+    assert isinstance(got, bytes) == (size < params.INLINE_BODY)
+    assert (got if isinstance(got, bytes) else got.read_bytes()) == content
+    assert retrieved.content_digest == hashlib.sha256(content).digest()
+    assert retrieved.object == injection.object
+    assert os.listdir(tmp_path) == []
+    retrieved.close()
+    assert isinstance(got, bytes) or not got.exists()
+
+
+@pytest.mark.parametrize("size", [1_000, 3_000_000])
+async def test_a_tampered_replica_never_ends_the_attempt(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path, size: int
+) -> None:
+    """Two of three replicas are altered; the one that reported the entry is asked first, and is one of them."""
+    content = os.urandom(size)
+    injection, notification = await injected(domain, replicas, content)
+    key = injection.body_statement.object_key
+    bad = network.closest(key)[1:3]
+    for node in bad:
+        signed, octets = node.objects[key]
+        node.objects[key] = (signed, octets[:-1] + bytes([octets[-1] ^ 1]))
+    retrieved = await Retriever(replicas, tmp_path).retrieve(notification, bad[0].contact)
+    assert retrieved.content_digest == hashlib.sha256(content).digest()
+    retrieved.close()
+
+
+@pytest.mark.parametrize("size", [1_000, 3_000_000])
+@pytest.mark.parametrize("forged", ["signature", "rights", "signer"])
+async def test_a_statement_that_could_not_be_deleted_by_is_left_for_the_true_one(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path, size: int, forged: str
+) -> None:
+    """One replica gives the right octets under a statement that honest nodes would refuse a deletion of."""
+    injection, notification = await injected(domain, replicas, os.urandom(size))
+    statement = injection.body_statement
+    true = injection.object
+    if forged == "signature":
+        false = msgspec.structs.replace(true, proof=msgspec.structs.replace(true.proof, signature=bytes(64)))
+    elif forged == "rights":
+        [false] = domain.gateway.signer.sign([msgspec.structs.replace(statement, delete_rights=(bytes(32),))])
+    else:
+        [false] = domain.bob.signer.sign([msgspec.structs.replace(statement, signer=domain.bob.signer.fingerprint)])
+    bad = network.closest(statement.object_key)[0]
+    bad.objects[statement.object_key] = (false, bad.objects[statement.object_key][1])
+    retrieved = await Retriever(replicas, tmp_path).retrieve(notification, bad.contact)
+    assert retrieved.object == true
+    retrieved.close()
+
+
+async def test_a_body_that_no_node_gives_may_come_later(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path
+) -> None:
+    """Temporary."""
+    _, notification = await injected(domain, replicas, b"x")
+    for node in network.nodes:
+        node.objects.clear()
+    with pytest.raises(CannotKnow):
+        await Retriever(replicas, tmp_path).retrieve(notification)
+
+
+async def test_acknowledging_and_deleting_reach_all_holders(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas
+) -> None:
+    """All five nodes (2 k = 6, there are five) have the acknowledgement and the revealed secret."""
+    injection, notification = await injected(domain, replicas, b"x")
+    entry = injection.entries[0].statement
+    assert isinstance(entry, EntryStatement)
+    finisher = Finisher(replicas, domain.alice.signer, bytes(16), domain.world.clock)
+    secret = notification.delete_secret
+    task = CleanupTask(identity(entry), entry.expires, notification.received, injection.object, secret)
+    assert await finisher.finish([task]) == [True]
+    for node in network.nodes:
+        assert [acknowledged_by(signed) for signed in node.acknowledged] == [(identity(entry),)]
+        assert tuple(node.deleted) == injection.body_statement.delete_rights
+
+
+async def test_what_has_expired_needs_no_deletion(domain: Domain, network: MemoryNetwork, replicas: Replicas) -> None:
+    """A node that has forgotten an expired object refuses its statement: there is nothing left to tell it."""
+    injection, notification = await injected(domain, replicas, b"x")
+    entry = injection.entries[0].statement
+    assert isinstance(entry, EntryStatement)
+    finisher = Finisher(replicas, domain.alice.signer, bytes(16), domain.world.clock)
+    task = CleanupTask(
+        identity(entry), entry.expires, notification.received, injection.object, notification.delete_secret
+    )
+    for failure, done in ((Expired("gone"), True), (NotAuthorised("no"), False)):
+        network.nodes[0].refuse = lambda operation, failure=failure: failure if isinstance(operation, Delete) else None  # type: ignore[misc]
+        assert await finisher.finish([task]) == [done]
+
+
+async def test_a_repeated_clean_up_repeats_its_acknowledgement(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas
+) -> None:
+    """While one node does not confirm, hours of retries leave one statement on the others and not one for each."""
+    entries = [entry_statement(domain.gateway.signer, bytes(32), START, text) for text in (b"a", b"b")]
+    tasks = [CleanupTask(identity(entry), entry.expires, START, None, b"") for entry in entries]
+    finisher = Finisher(replicas, domain.alice.signer, bytes(16), domain.world.clock)
+    network.nodes[0].refuse = lambda _operation: NodeFull("full")
+    for _ in range(3):
+        assert await finisher.finish(tasks) == [False, False]
+        domain.world.clock.advance(params.HOUR)
+    assert len(set(network.nodes[1].acknowledged)) == 1
+    assert await finisher.finish(tasks[:1]) == [False]
+    assert len(set(network.nodes[1].acknowledged)) == 2

@@ -1,0 +1,60 @@
+"""p2pcore.mail.rounds: work gathered while a round is under way."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from p2pcore.mail.rounds import Rounds
+
+
+async def test_jobs_that_come_during_a_round_share_the_next() -> None:
+    """The first starts at once, alone; the other three make one round."""
+    rounds_done: list[list[int]] = []
+    started = asyncio.Event()
+    go_on = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
+        rounds_done.append(list(jobs))
+        loop.call_soon_threadsafe(started.set)
+        go_on.wait(10)
+        return [10 * job for job in jobs]
+
+    rounds: Rounds[int, int] = Rounds(work, limit=100, name="test")
+    first = asyncio.create_task(rounds.do(1))
+    await started.wait()
+    others = [asyncio.create_task(rounds.do(job)) for job in (2, 3, 4)]
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await asyncio.gather(first, *others) == [10, 20, 30, 40]
+    assert rounds_done == [[1], [2, 3, 4]]
+
+
+async def test_each_job_has_its_own_outcome_and_rounds_are_bounded() -> None:
+    """A failing job fails alone; five jobs with a limit of two take three rounds."""
+    sizes: list[int] = []
+
+    def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
+        sizes.append(len(jobs))
+        return [ValueError("three") if job == 3 else job for job in jobs]
+
+    rounds: Rounds[int, int] = Rounds(work, limit=2, name="test")
+    outcomes = await asyncio.gather(*(rounds.do(job) for job in range(5)), return_exceptions=True)
+    assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [0, 1, 2, 4]
+    assert sizes == [2, 2, 1]
+
+
+async def test_work_that_fails_as_a_whole_fails_every_job() -> None:
+    """Nobody waits for ever, and the next round works."""
+
+    def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
+        if 1 in jobs:
+            raise ValueError("one")
+        return list(jobs)
+
+    rounds: Rounds[int, int] = Rounds(work, limit=2, name="test")
+    with pytest.raises(ValueError, match="one"):
+        await rounds.do(1)
+    assert await rounds.do(2) == 2
