@@ -7,13 +7,11 @@ MailboxError
 ├── InvalidMailboxName   CANNOT
 ├── NoSuchMessage
 ├── TooLarge             TOOBIG (a message, RFC 4469 §4.2) or LIMIT (names, flags)
-└── StoreError           the store itself, not the request
+└── StoreError           UNAVAILABLE: the store itself, not the request
     ├── StoreFull        OVERQUOTA: no room on the disk; nothing of the call was kept
     ├── StoreDamaged     CORRUPTION: unreadable, or opened with another key
     └── StoreLocked      INUSE: another process has it
 """
-
-# ruff: noqa: N818 (the names are IMAP's conditions; "NoSuchMailboxError" would say no more)
 
 
 class MailboxError(Exception):

@@ -11,8 +11,8 @@ CONTENT_IN_ROW: Final = 64 * KIB
 HEAD_IN_ROW: Final = 256 * KIB
 """Octets of header kept in the row whatever the size, so that header reads never open a file."""
 
-SEGMENT: Final = 64 * KIB
-"""Clear octets per sealed segment: a range read decrypts at most one segment more than it needs at each end."""
+WRITE_CHUNK: Final = KIB * KIB
+"""Octets handed to the sealer at a time: it gives as many back in one piece."""
 
 MAX_MESSAGE: Final = 256 * KIB * KIB
 """Octets of one message; far above any SMTP limit, and a bound on what one call may write."""
@@ -40,6 +40,3 @@ SEARCH_SLICE: Final = 64
 
 SEARCH_CHUNK: Final = 256 * KIB
 """Encoded octets of a text part decoded at a time."""
-
-BUSY_TIMEOUT: Final = 5_000
-"""Milliseconds SQLite may wait for a lock; only a backup tool can hold one."""

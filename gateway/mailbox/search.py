@@ -1,7 +1,8 @@
 """What SEARCH can ask (RFC 9051 §6.4.4): a tree of keys that says nothing about how it is answered.
 
-IMAP's keys map onto it: ANSWERED = Flag("\\\\Answered", True), UNKEYWORD x = Flag(x, False), FROM s = Header("from", s),
-SENTON d = Date("sent", "on", d), sequence sets and UID sets = Uids. NEW, OLD and RECENT are the session's business.
+IMAP's keys map onto it: ANSWERED = Flag("\\\\Answered", True), UNKEYWORD x = Flag(x, False),
+FROM s = Header("from", s), SENTON d = Date("sent", "on", d), sequence sets and UID sets = Uids.
+NEW, OLD and RECENT are the session's business.
 """
 
 from dataclasses import dataclass

@@ -4,15 +4,15 @@ Layout: `mail.db` (SQLite, WAL, synchronous=FULL, encrypted), `messages/<random 
 `params.CONTENT_IN_ROW`; their keys are in the database), `lock` (held while open). What a call did is durable when it
 returns, and is either done whole or not at all:
 
-| state on disk                               | reached by                      | a crash here leaves                      |
-|---------------------------------------------|---------------------------------|------------------------------------------|
-| sealed file partly written, no row          | append, file_incoming           | an orphan; open() removes it             |
-| sealed file and directory fsynced, no row   | the same, before the commit     | an orphan; open() removes it             |
-| row committed (WAL fsynced)                 | the commit: one per call        | everything of the call, counters included|
-| last row of a content removed, file there   | expunge, move, delete           | an orphan; open() removes it             |
-| content shared by several rows              | copy, move                      | `refs` is counted in the same commit     |
-| UIDNEXT, MODSEQ, UIDVALIDITY                | stored counters, same commit    | never lower than anything handed out     |
-| seen, duplicate hash, clean-up task, message| file_incoming, one commit       | all of them for all items, or none       |
+| state on disk                              | reached by                    | a crash here leaves           |
+|--------------------------------------------|-------------------------------|-------------------------------|
+| sealed file partly written, no row         | append, file_incoming         | an orphan; open() removes it  |
+| file and directory fsynced, no row         | the same, before the commit   | an orphan; open() removes it  |
+| row committed (WAL fsynced)                | one commit per call           | all of it, counters included  |
+| last row of a content gone, file there     | expunge, delete               | an orphan; open() removes it  |
+| content shared by several rows             | copy                          | `refs`, in the same commit    |
+| UIDNEXT, modseq, UIDVALIDITY               | stored, in the same commit    | never below what was told     |
+| identity, hash H, clean-up task, message   | file_incoming, one commit     | all, for all items, or none   |
 
 So the order is: file, fsync, directory fsync, commit, and only then the reply, the trackers and the removal of files.
 A row without its file can therefore only be damage from outside, and is reported as StoreDamaged.
@@ -48,7 +48,10 @@ T = TypeVar("T")
 
 
 class MailStore:
-    """The open store of one account. Any call may raise StoreFull or StoreDamaged besides what it names."""
+    """The open store of one account. Any call may raise StoreFull or StoreDamaged besides what it names.
+
+    A call that is cancelled while it waits may take effect all the same; the watches are told if it does.
+    """
 
     def __init__(self, database: Database, thread: ThreadPoolExecutor, clock: Callable[[], float]) -> None:
         """Use `open`; this takes over the database and the one thread that may touch it."""
@@ -183,9 +186,7 @@ class MailStore:
         named in `modified`. Only messages whose flags really differ get a new modseq and are told to sessions (the
         caller's own watch included). Raises NoSuchMailbox, TooLarge (LIMIT: too many keywords).
         """
-        return await self._write(
-            flag_rules.store_flags, mailbox_id, uids, mode, frozenset(flags), unchanged_since
-        )
+        return await self._write(flag_rules.store_flags, mailbox_id, uids, mode, frozenset(flags), unchanged_since)
 
     async def precomputed(self, mailbox_id: int, uids: Sequence[int]) -> dict[int, Precomputed]:
         """ENVELOPE, BODY, BODYSTRUCTURE of these messages; UIDs that are gone are absent."""
@@ -203,12 +204,11 @@ class MailStore:
 
         Works in slices between which other calls get their turn; a message expunged meanwhile is left out.
         """
-        plan = matching.Plan(query)
-        rows = await self._read(messages.rows, mailbox_id)
-        found: list[int] = []
-        for candidates in matching.slices(plan, rows):
-            found += await self._read(matching.matches, mailbox_id, plan, candidates)
-        return tuple(found)
+        decided = await self._read(matching.decide, mailbox_id, query)
+        found = list(decided.found)
+        for candidates in decided.slices():
+            found += await self._read(matching.examine, mailbox_id, query, candidates)
+        return tuple(sorted(found))
 
     # ------------------------------------------------------------------ the synchroniser's
 
@@ -220,6 +220,17 @@ class MailStore:
         that special use; a missing one is made. Raises TooLarge.
         """
         return await self._write(incoming.file, items, int(self._clock()))
+
+    async def file_once(self, identity: bytes, special_use: str | None, message: NewMessage) -> int | None:
+        """File a message of this machine's own making in the mailbox with `special_use` (None: INBOX); its UID.
+
+        None, and nothing filed, where this identity (32 octets) was filed before. A missing mailbox is made.
+        """
+        return await self._write(incoming.file_once, identity, special_use, message, int(self._clock()))
+
+    async def owe_cleanup(self, entry_id: bytes, task: bytes) -> None:
+        """Note an entry that brings no message as seen, with its clean-up task, in one transaction."""
+        await self._write(incoming.owe_cleanup, entry_id, task, int(self._clock()))
 
     async def seen(self, entry_ids: Iterable[bytes]) -> frozenset[bytes]:
         """Those of the identities that were filed."""
@@ -250,9 +261,7 @@ class MailStore:
 
         return await self._loop.run_in_executor(self._thread, job)
 
-    async def _write(
-        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def _write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         def job() -> T:
             with self._database.transaction() as transaction:
                 result = work(transaction, *args, **kwargs)

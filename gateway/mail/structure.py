@@ -1,0 +1,298 @@
+"""One light scan of a message: ENVELOPE, BODY and BODYSTRUCTURE in wire form and the tree of its parts.
+
+Never raises and never loops long: what is malformed or beyond the limits below becomes a leaf (text/plain where
+multipart delimiters are missing, application/octet-stream where nesting is too deep), as do nested messages in an
+encoding that RFC 2046 §5.2.1 forbids. Lines end at LF with or without CR before it; numbers count octets as stored.
+
+`content` may be a memory-mapped file: only headers are copied out of it.
+"""
+
+import mmap
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from gateway.mail.address_list import parse_addresses, wire
+from gateway.mail.mime_header import (
+    Params,
+    content_type,
+    nstring,
+    parameter,
+    reported_fields,
+    word_and_params,
+)
+
+Content = bytes | mmap.mmap
+
+MAX_DEPTH: Final = 50
+MAX_PARTS: Final = 1_000
+MAX_FALSE_DELIMITERS: Final = 10_000  # lines that begin like a delimiter and are none, per message
+ROOT_HEADER: Final = 256 * 1024  # octets of the message's header that are considered
+PART_HEADER: Final = 64 * 1024  # the same for a part
+ALL_HEADERS: Final = 1024 * 1024  # and for all of them together
+_LINES_AT_ONCE: Final = 1024 * 1024
+
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
+_DELIMITER_END = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\Z)")  # RFC 2046 §5.1.1: transport padding
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`{|}~0-9A-Za-z]+")
+_PLAIN: Final = ("text", "plain", (("charset", b"us-ascii"),))  # RFC 2045 §5.2
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A body part; the root is the message itself. Offsets are octets into the whole message."""
+
+    header_offset: int
+    header_length: int  # with the empty line
+    body_offset: int
+    body_length: int
+    lines: int  # line ends in the body of a text part or nested message, else 0
+    type: str  # lower case, as are subtype, parameter names, encoding and disposition
+    subtype: str
+    params: Params
+    encoding: str  # "7bit" where absent
+    id: bytes | None = None
+    description: bytes | None = None
+    disposition: tuple[str, Params] | None = None
+    language: tuple[bytes, ...] = ()
+    md5: bytes | None = None
+    location: bytes | None = None
+    children: tuple["Part", ...] = ()  # of a multipart; of message/rfc822 the one nested message
+    envelope: bytes | None = None  # of a nested message, as in ENVELOPE
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """All that is precomputed about a message. The wire values may contain literals (8-bit header fields)."""
+
+    envelope: bytes
+    body: bytes
+    bodystructure: bytes
+    root: Part
+    header_size: int  # octets, with the empty line
+    date: bytes | None  # the Date field
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """A part with its wire forms, on the way up."""
+
+    part: Part
+    body: bytes
+    bodystructure: bytes
+    fields: dict[bytes, bytes]
+
+
+def parse(content: Content, prefix: bytes = b"") -> Structure:
+    """The structure of the message `prefix` + `content`, where `prefix` is whole header fields (trace) or empty."""
+    scanned = _Scan(content, prefix).entity(0, len(content), 0)
+    return Structure(
+        envelope(scanned.fields),
+        scanned.body,
+        scanned.bodystructure,
+        scanned.part,
+        scanned.part.header_length,
+        scanned.fields.get(b"date"),
+    )
+
+
+def envelope(fields: dict[bytes, bytes]) -> bytes:
+    """ENVELOPE of the fields found by `mime_header.reported_fields` (RFC 9051 §7.5.2)."""
+    get = fields.get
+    sender_default = wire(parse_addresses(get(b"from", b"")))
+
+    def addresses(name: bytes, absent: bytes = b"NIL") -> bytes:
+        value = get(name)
+        return (wire(parse_addresses(value)) if value else absent) or absent
+
+    sender, reply_to = addresses(b"sender", sender_default), addresses(b"reply-to", sender_default)
+    return b"(%b %b %b %b %b %b %b %b %b %b)" % (
+        nstring(get(b"date")),
+        nstring(get(b"subject")),
+        sender_default,
+        sender,
+        reply_to,
+        addresses(b"to"),
+        addresses(b"cc"),
+        addresses(b"bcc"),
+        nstring(get(b"in-reply-to")),
+        nstring(get(b"message-id")),
+    )
+
+
+def pack_part(part: Part) -> bytes:
+    """The tree as stored in the database (msgpack arrays)."""
+    return msgspec.msgpack.encode(part)
+
+
+def unpack_part(packed: bytes) -> Part:
+    """The reverse of `pack_part`. Raises msgspec.DecodeError if it is none."""
+    return msgspec.msgpack.decode(packed, type=Part)
+
+
+class _Scan:
+    """The scan of one message and what it may still spend."""
+
+    def __init__(self, content: Content, prefix: bytes) -> None:
+        self.content = content
+        self.prefix = prefix
+        self.shift = len(prefix)
+        self.parts = 1
+        self.false_delimiters = 0
+        self.header_octets = ALL_HEADERS
+
+    def entity(self, start: int, end: int, depth: int, default: tuple[str, str, Params] = _PLAIN) -> _Scanned:
+        """A message or body part in content[start:end]."""
+        body = self._header_end(start, end)
+        fields = self._fields(start, body, depth)
+        value = fields.get(b"content-type")
+        kind, subtype, params = default if value is None else (content_type(value) or _PLAIN)
+        children: tuple[_Scanned, ...] = ()
+        nested = False
+        encoding = _encoding(fields)
+        if kind == "multipart":
+            children = self._children(body, end, depth, subtype, params)
+            if not children:
+                kind, subtype, params = ("application", "octet-stream", ()) if depth >= MAX_DEPTH else _PLAIN
+        elif kind == "message" and subtype == "rfc822":
+            nested = depth < MAX_DEPTH and encoding in ("7bit", "8bit", "binary")  # RFC 2046 §5.2.1
+            if nested:
+                children = (self.entity(body, end, depth + 1),)
+            else:
+                kind, subtype, params = "application", "octet-stream", ()
+        disposition = fields.get(b"content-disposition")
+        part = Part(
+            header_offset=start + self.shift if depth else 0,
+            header_length=body - start if depth else body + self.shift,
+            body_offset=body + self.shift,
+            body_length=end - body,
+            lines=self._lines(body, end) if kind == "text" or nested else 0,
+            type=kind,
+            subtype=subtype,
+            params=params,
+            encoding=encoding,
+            id=fields.get(b"content-id"),
+            description=fields.get(b"content-description"),
+            disposition=None if disposition is None else word_and_params(disposition),
+            language=_languages(fields.get(b"content-language")),
+            md5=fields.get(b"content-md5"),
+            location=fields.get(b"content-location"),
+            children=tuple(child.part for child in children),
+            envelope=envelope(children[0].fields) if nested else None,
+        )
+        return _Scanned(part, _wire(part, children, False), _wire(part, children, True), fields)
+
+    def _header_end(self, start: int, end: int) -> int:
+        """Where the body begins: after the first empty line, which is the first line where there is no header."""
+        first = self.content[start : min(start + 2, end)]
+        if first == b"\r\n":
+            return start + 2
+        if first[:1] == b"\n":
+            return start + 1
+        match = _EMPTY_LINE.search(self.content, start, end)
+        return end if match is None else match.end()
+
+    def _fields(self, start: int, body: int, depth: int) -> dict[bytes, bytes]:
+        length = min(body - start, PART_HEADER if depth else ROOT_HEADER, self.header_octets)
+        self.header_octets -= length
+        header = self.content[start : start + length]
+        return reported_fields(header if depth else self.prefix + header)
+
+    def _lines(self, start: int, end: int) -> int:
+        content = self.content
+        if isinstance(content, bytes):
+            return content.count(b"\n", start, end)
+        pieces = range(start, end, _LINES_AT_ONCE)
+        return sum(content[at : min(at + _LINES_AT_ONCE, end)].count(b"\n") for at in pieces)
+
+    def _children(self, body: int, end: int, depth: int, subtype: str, params: Params) -> tuple[_Scanned, ...]:
+        boundary = (parameter(params, "boundary") or b"").rstrip(b" \t")
+        if not boundary or depth >= MAX_DEPTH:
+            return ()
+        default = ("message", "rfc822", ()) if subtype == "digest" else _PLAIN  # RFC 2046 §5.1.5
+        ranges = self._split(body, end, b"\n--" + boundary)
+        return tuple(self.entity(first, last, depth + 1, default) for first, last in ranges)
+
+    def _split(self, body: int, end: int, delimiter: bytes) -> list[tuple[int, int]]:
+        """The ranges between delimiter lines (RFC 2046 §5.1.1); the line end before a delimiter belongs to it."""
+        content = self.content
+        ranges: list[tuple[int, int]] = []
+        start: int | None = None
+        position = max(body - 1, 0)  # the empty line's own LF may begin the first delimiter
+        while self.false_delimiters < MAX_FALSE_DELIMITERS:
+            found = content.find(delimiter, position, end)
+            if found < 0:
+                break
+            match = _DELIMITER_END.match(content, found + len(delimiter), end)
+            if match is None:
+                self.false_delimiters += 1
+                position = found + 1
+                continue
+            if start is not None:
+                last = found - 1 if found > start and content[found - 1 : found] == b"\r" else found
+                ranges.append((start, max(start, last)))
+            if match[1] is not None:
+                return ranges
+            if self.parts >= MAX_PARTS and start is not None:
+                return ranges
+            self.parts += 1
+            start = match.end()
+            position = max(match.end() - 1, found + 1)
+        if start is not None:
+            ranges.append((start, end))
+        return ranges
+
+
+def _encoding(fields: dict[bytes, bytes]) -> str:
+    value = fields.get(b"content-transfer-encoding")
+    parsed = None if value is None else word_and_params(value)
+    return "7bit" if parsed is None else parsed[0]
+
+
+def _languages(value: bytes | None) -> tuple[bytes, ...]:
+    return () if value is None else tuple(tag for tag in (t.strip() for t in value.split(b",")) if tag)
+
+
+def _token(text: str) -> bytes:
+    return b'"%b"' % text.upper().encode("ascii")
+
+
+def _params(params: Params) -> bytes:
+    if not params:
+        return b"NIL"
+    return b"(%b)" % b" ".join(b"%b %b" % (_token(name), nstring(value)) for name, value in params)
+
+
+def _wire(part: Part, children: tuple[_Scanned, ...], extended: bool) -> bytes:
+    """The part as BODY, or as BODYSTRUCTURE where `extended` (RFC 9051 §7.5.2, `body` in §9)."""
+    nested = b"".join(child.bodystructure if extended else child.body for child in children)
+    if part.type == "multipart":
+        tail = b" %b%b" % (_params(part.params), _extension(part)) if extended else b""
+        return b"(%b %b%b)" % (nested, _token(part.subtype), tail)
+    fields = b"%b %b %b %b %b %b %d" % (
+        _token(part.type),
+        _token(part.subtype),
+        _params(part.params),
+        nstring(part.id),
+        nstring(part.description),
+        _token(part.encoding),
+        part.body_length,
+    )
+    if part.envelope is not None:
+        fields = b"%b %b %b %d" % (fields, part.envelope, nested, part.lines)
+    elif part.type == "text":
+        fields = b"%b %d" % (fields, part.lines)
+    return b"(%b %b%b)" % (fields, nstring(part.md5), _extension(part)) if extended else b"(%b)" % fields
+
+
+def _extension(part: Part) -> bytes:
+    """Disposition, language and location, each after a space."""
+    disposition = b"NIL"
+    if part.disposition is not None:
+        disposition = b"(%b %b)" % (_token(part.disposition[0]), _params(part.disposition[1]))
+    if len(part.language) > 1:
+        language = b"(%b)" % b" ".join(nstring(tag) for tag in part.language)
+    else:
+        language = nstring(part.language[0]) if part.language else b"NIL"
+    return b" %b %b %b" % (disposition, language, nstring(part.location))

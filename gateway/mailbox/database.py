@@ -1,0 +1,210 @@
+"""The account's encrypted SQLite database: opened, its tables, and transactions with what follows a commit.
+
+Everything here runs on the store's one thread. What each table's state means after a crash is in store.py.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+import apsw
+
+from gateway.database import WrongLayout, open_encrypted
+from gateway.mailbox.errors import StoreDamaged, StoreFull, StoreLocked
+from gateway.mailbox.model import Change
+from gateway.mailbox.sealed import SealedDirectory
+
+SCHEMA_VERSION: Final = 1
+
+SCHEMA: Final = """
+CREATE TABLE mailboxes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    special_use TEXT,
+    uidvalidity INTEGER NOT NULL,
+    uidnext INTEGER NOT NULL DEFAULT 1,
+    highest_modseq INTEGER NOT NULL DEFAULT 1,
+    messages INTEGER NOT NULL DEFAULT 0,
+    unseen INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE subscriptions (name TEXT PRIMARY KEY) WITHOUT ROWID;
+-- A message's octets, shared by all its copies: head || (rest, or the sealed file).
+CREATE TABLE contents (
+    id INTEGER PRIMARY KEY,
+    refs INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    header_size INTEGER NOT NULL,
+    sent_day INTEGER,            -- proleptic Gregorian ordinal of the Date field
+    envelope BLOB NOT NULL,
+    body BLOB NOT NULL,
+    bodystructure BLOB NOT NULL,
+    structure BLOB NOT NULL,
+    file TEXT,
+    file_key BLOB,
+    head BLOB NOT NULL,
+    rest BLOB
+);
+CREATE TABLE messages (
+    mailbox_id INTEGER NOT NULL REFERENCES mailboxes (id),
+    uid INTEGER NOT NULL,
+    modseq INTEGER NOT NULL,
+    flags TEXT NOT NULL,
+    internal_date INTEGER NOT NULL,
+    zone INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    content_id INTEGER NOT NULL REFERENCES contents (id),
+    PRIMARY KEY (mailbox_id, uid)
+) WITHOUT ROWID;
+CREATE TABLE seen (entry_id BLOB PRIMARY KEY, filed INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX seen_filed ON seen (filed);
+CREATE TABLE duplicates (
+    hash BLOB NOT NULL, received INTEGER NOT NULL, filed INTEGER NOT NULL, PRIMARY KEY (hash, received)
+) WITHOUT ROWID;
+CREATE INDEX duplicates_filed ON duplicates (filed);
+CREATE TABLE cleanup (id INTEGER PRIMARY KEY AUTOINCREMENT, task BLOB NOT NULL);
+CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+FIRST_MAILBOXES: Final = (
+    ("INBOX", None),
+    ("Drafts", "\\Drafts"),
+    ("Sent", "\\Sent"),
+    ("Archive", "\\Archive"),
+    ("Junk", "\\Junk"),
+    ("Trash", "\\Trash"),
+)
+UIDVALIDITY_SETTING: Final = "store.uidvalidity"
+
+
+@dataclass(slots=True)
+class Transaction:
+    """An open write transaction, and what is to happen when it has committed."""
+
+    database: "Database"
+    connection: apsw.Connection
+    changes: list[tuple[int, Change]] = field(default_factory=list)  # told to the mailboxes' watches, in order
+    gone: list[int] = field(default_factory=list)  # mailboxes deleted
+    written: list[str] = field(default_factory=list)  # sealed files, removed again if it does not commit
+    freed: list[str] = field(default_factory=list)  # sealed files, removed once it has
+
+
+class Database:
+    """The open database with its directory of sealed files and its lock."""
+
+    def __init__(self, connection: apsw.Connection, files: SealedDirectory, lock: int) -> None:
+        """Use `open`."""
+        self.connection = connection
+        self.files = files
+        self._lock = lock
+
+    @classmethod
+    def open(cls, directory: Path, key: bytes, now: int) -> Self:
+        """Open or make the store (see MailStore.open); `now` in Unix seconds seeds UIDVALIDITY of a new one."""
+        if len(key) != 32:
+            raise ValueError(f"the store's key has {len(key)} octets, not 32")
+        files = SealedDirectory(_made(directory / "messages"))
+        lock = _locked(directory)
+        try:
+            with _translated():
+                connection = open_encrypted(
+                    directory / "mail.db", key, SCHEMA_VERSION, lambda created: _create(created, now)
+                )
+                kept = {name for (name,) in connection.execute("SELECT file FROM contents WHERE file NOT NULL")}
+            files.remove_except(kept)
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(connection, files, lock)
+
+    def close(self) -> None:
+        """Close the database and give the lock back."""
+        self.connection.close()
+        os.close(self._lock)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Reads that see one state, with SQLite's errors translated."""
+        with _translated():
+            self.connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self.connection.execute("ROLLBACK")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """All of it durable at the end, or none: sealed files, their directory, then the commit."""
+        transaction = Transaction(self, self.connection)
+        with _translated():
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield transaction
+                if transaction.written:
+                    self.files.sync()
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                self.files.remove(transaction.written)
+                raise
+        self.files.remove(transaction.freed)
+
+
+def _made(directory: Path) -> Path:
+    """The directory, made with mode 0700 and entered durably in its parents where it is new."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+    return directory
+
+
+def _locked(directory: Path) -> int:
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise StoreLocked(f"another process has the mail store {directory} open") from error
+    return lock
+
+
+def _create(connection: apsw.Connection, now: int) -> None:
+    """Tables and first mailboxes; `now` in Unix seconds seeds UIDVALIDITY."""
+    connection.execute(SCHEMA)
+    for number, (name, special_use) in enumerate(FIRST_MAILBOXES):
+        connection.execute(
+            "INSERT INTO mailboxes (name, special_use, uidvalidity) VALUES (?, ?, ?)",
+            (name, special_use, now + number),
+        )
+        connection.execute("INSERT INTO subscriptions VALUES (?)", (name,))
+    last = now + len(FIRST_MAILBOXES) - 1
+    connection.execute("INSERT INTO settings VALUES (?, ?)", (UIDVALIDITY_SETTING, last.to_bytes(8)))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """SQLite's and the file system's conditions in the store's words."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise StoreFull("no room on the mail store's disk") from error
+    except WrongLayout as error:
+        raise StoreDamaged(str(error)) from error
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise StoreDamaged("the mail store's database is damaged, or the key is not its own") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull("no room on the mail store's disk") from error
+        raise

@@ -1,0 +1,95 @@
+"""What is done with messages: APPEND, COPY, MOVE, EXPUNGE, and reading them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.mailbox import contents, mailboxes
+from gateway.mailbox.contents import Stored
+from gateway.mailbox.database import Database, Transaction
+from gateway.mailbox.errors import NoSuchMessage
+from gateway.mailbox.flags import canonical
+from gateway.mailbox.model import DELETED, NewMessage, Precomputed, Snapshot
+from gateway.mailbox.rows import Placed, held, place, require, rows, take_out, uid_list
+
+_PRECOMPUTED: Final = (
+    "SELECT uid, envelope, body, bodystructure, header_size, c.size, structure"
+    " FROM messages JOIN contents c ON c.id = content_id"
+    " WHERE mailbox_id = ? AND uid IN (SELECT value FROM json_each(?))"
+)
+
+
+def snapshot(database: Database, name: str) -> Snapshot:
+    """See MailStore.snapshot."""
+    mailbox = mailboxes.by_name(database, name)
+    return Snapshot(mailbox, rows(database, mailbox.id))
+
+
+def append(transaction: Transaction, name: str, items: Sequence[NewMessage]) -> tuple[int, tuple[int, ...]]:
+    """See MailStore.append_many."""
+    mailbox = mailboxes.by_name(transaction.database, name)
+    placed = []
+    for item in items:
+        its_flags = canonical(item.flags)
+        content_id, size = contents.insert(transaction, item.content)
+        placed.append(Placed(content_id, size, its_flags, item.internal_date, item.zone))
+    return mailbox.uidvalidity, place(transaction, mailbox.id, placed)
+
+
+def copy(
+    transaction: Transaction, mailbox_id: int, uids: Sequence[int], destination: str
+) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """See MailStore.copy."""
+    require(transaction.database, mailbox_id)
+    target = mailboxes.by_name(transaction.database, destination)
+    found = held(transaction.database, mailbox_id, uids)
+    contents.share(transaction, (one.placed.content_id for one in found))
+    new = place(transaction, target.id, [one.placed for one in found])
+    return target.uidvalidity, tuple(zip((one.uid for one in found), new, strict=True))
+
+
+def move(
+    transaction: Transaction, mailbox_id: int, uids: Sequence[int], destination: str
+) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """See MailStore.move."""
+    require(transaction.database, mailbox_id)
+    target = mailboxes.by_name(transaction.database, destination)
+    found = held(transaction.database, mailbox_id, uids)
+    new = place(transaction, target.id, [one.placed for one in found])
+    take_out(transaction, mailbox_id, found)
+    return target.uidvalidity, tuple(zip((one.uid for one in found), new, strict=True))
+
+
+def expunge(transaction: Transaction, mailbox_id: int, uids: Sequence[int] | None) -> tuple[int, ...]:
+    """See MailStore.expunge."""
+    require(transaction.database, mailbox_id)
+    found = [one for one in held(transaction.database, mailbox_id, uids) if DELETED in one.placed.flags]
+    take_out(transaction, mailbox_id, found)
+    contents.release(transaction, (one.placed.content_id for one in found))
+    return tuple(one.uid for one in found)
+
+
+def precomputed(database: Database, mailbox_id: int, uids: Sequence[int]) -> dict[int, Precomputed]:
+    """See MailStore.precomputed."""
+    found = database.connection.execute(_PRECOMPUTED, (mailbox_id, uid_list(uids)))
+    return {uid: Precomputed(*values) for uid, *values in found}
+
+
+def read(database: Database, mailbox_id: int, uid: int, offset: int, length: int | None) -> bytes:
+    """See MailStore.read."""
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError("a range of octets begins at 0 or later and has no negative length")
+    return contents.read(database, stored(database, mailbox_id, uid), offset, length)
+
+
+def stored(database: Database, mailbox_id: int, uid: int) -> Stored:
+    """What is needed to read a message. Raises NoSuchMessage."""
+    found = list(
+        database.connection.execute(
+            "SELECT c.size, file, file_key, head, rest FROM messages m JOIN contents c ON c.id = content_id"
+            " WHERE mailbox_id = ? AND uid = ?",
+            (mailbox_id, uid),
+        )
+    )
+    if not found:
+        raise NoSuchMessage(f"no message has UID {uid}")
+    return Stored(*found[0])

@@ -1,0 +1,57 @@
+"""Address lists as ENVELOPE shows them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.mail.address_list import parse_addresses, wire
+
+CASES = [
+    (b"a@b.example", b'((NIL NIL "a" "b.example"))'),
+    (b"Joe Q. Public <john.q.public@example.com>", b'(("Joe Q. Public" NIL "john.q.public" "example.com"))'),
+    (b'"Joe  \\"Q\\"" <a@b>', b'(("Joe  \\"Q\\"" NIL "a" "b"))'),
+    (b"Joe   Q <a@b>", b'(("Joe Q" NIL "a" "b"))'),
+    (b'"A, B" <a@b>, c@d , E <e@f>', b'(("A, B" NIL "a" "b")(NIL NIL "c" "d")("E" NIL "e" "f"))'),
+    (b"a@b, ", b'((NIL NIL "a" "b"))'),
+    (b"a@b (Joe (the) Smith)", b'(("Joe (the) Smith" NIL "a" "b"))'),
+    (b"Pete(A nice \\) chap) <pete(his account)@silly.test(his host)>", b'(("Pete" NIL "pete" "silly.test"))'),
+    (b'"joe smith"@b', b'((NIL NIL "joe smith" "b"))'),
+    (b"<@a.example,@b.example:c@d>", b'((NIL "@a.example,@b.example" "c" "d"))'),
+    (b"a . b @ c . d", b'((NIL NIL "a.b" "c.d"))'),
+    (b"a@[192.0.2.1]", b'((NIL NIL "a" "[192.0.2.1]"))'),
+    (b"=?utf-8?q?J=C3=BC?= <a@b>", b'(("=?utf-8?q?J=C3=BC?=" NIL "a" "b"))'),
+    (b"J\xc3\xbc <a@b>", b'(({3}\r\nJ\xc3\xbc NIL "a" "b"))'),
+    (b"root", b'((NIL NIL "root" ""))'),
+    (b"Foo <a@b, Bar <c@d>", b'(("Foo" NIL "a" "b")("Bar" NIL "c" "d"))'),
+    (b"", b"NIL"),
+    (b" ,;, <>", b"NIL"),
+    (b"undisclosed-recipients:;", b'((NIL NIL "undisclosed-recipients" NIL)(NIL NIL NIL NIL))'),
+    (
+        b"A Group:Chris Jones <c@a.test>,joe@where.test;, x@y",
+        b'((NIL NIL "A Group" NIL)("Chris Jones" NIL "c" "a.test")(NIL NIL "joe" "where.test")'
+        b'(NIL NIL NIL NIL)(NIL NIL "x" "y"))',
+    ),
+    (b"Open: a@b", b'((NIL NIL "Open" NIL)(NIL NIL "a" "b")(NIL NIL NIL NIL))'),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), CASES)
+def test_case(value: bytes, expected: bytes) -> None:
+    """RFC 5322 §3.4 and appendix A in the form of RFC 3501 §7.4.2, and the usual mistakes."""
+    assert wire(parse_addresses(value)) == expected
+
+
+_PIECES = st.sampled_from([b"a", b"b.c", b"@", b"<", b">", b",", b";", b":", b'"', b"\\", b"(", b")", b"[", b"]", b" "])
+
+
+@given(st.lists(_PIECES | st.binary(max_size=2), max_size=30).map(b"".join))
+def test_any_bytes(value: bytes) -> None:
+    """Whatever the bytes: no exception, every group that begins ends, and only groups have no host."""
+    depth = 0
+    for address in parse_addresses(value):
+        if address.host is None:
+            depth += 1 if address.mailbox is not None else -1
+        else:
+            assert address.mailbox is not None
+        assert depth in (0, 1)
+    assert depth == 0
