@@ -1,0 +1,163 @@
+"""The arguments of MAIL and RCPT (RFC 5321 §4.1.1.2, §4.1.1.3), by an own fast parser; pure.
+
+`submitted`: from one of our users, who may also give the parameters of DSN (RFC 3461) and AUTH= (RFC 4954 §5).
+"""
+
+import re
+from dataclasses import dataclass
+
+from gateway.mail.address import Mailbox, is_ascii, parse_path
+from gateway.mail.envelope import Body
+from gateway.mail.outgoing import NewRecipient, Ret
+from gateway.smtp import replies
+from gateway.smtp.esmtp_parameters import check_auth, parse_envid, parse_notify, parse_orcpt, parse_ret
+from gateway.smtp.replies import Refusal
+from p2pcore.errors import Malformed
+
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?\Z")  # RFC 5321 §4.1.2
+_POSTMASTER = re.compile(r"<postmaster>", re.IGNORECASE)
+_MAX_SIZE_DIGITS = 20  # RFC 1870 §3
+
+
+@dataclass(frozen=True, slots=True)
+class MailCommand:
+    """`reverse_path` is "" for "<>"; `size` is 0, `ret` and `envelope_id` (xtext undone) are "" where not given."""
+
+    reverse_path: str
+    size: int
+    body: Body
+    smtputf8: bool
+    ret: Ret = ""
+    envelope_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RcptCommand:
+    """`notify` is normalised, `original` is ORCPT with xtext undone; both "" where not given."""
+
+    mailbox: Mailbox
+    notify: str = ""
+    original: str = ""
+
+    @property
+    def recipient(self) -> NewRecipient:
+        """The recipient as a queue takes it."""
+        return NewRecipient(str(self.mailbox), self.notify, self.original)
+
+
+def parse_mail(argument: str, *, extended: bool, submitted: bool = False) -> MailCommand:
+    """Return what `MAIL` + `argument` asks for. Raises Refusal."""
+    try:
+        mailbox, rest = parse_path(_after_keyword(argument, "FROM:"))
+    except Malformed as error:
+        raise Refusal(replies.BAD_REVERSE_PATH, str(error)) from error
+    size, smtputf8, envelope_id = 0, False, ""
+    body: Body = "7BIT"
+    ret: Ret = ""
+    for keyword, value in _parameters(rest, extended=extended):
+        if keyword == "SIZE":
+            size = _size(value)
+        elif keyword == "BODY":
+            body = _body(value)
+        elif keyword == "SMTPUTF8":
+            if value is not None:  # RFC 6531 §3.1 (item 4)
+                raise Refusal(replies.BAD_PARAMETER, "SMTPUTF8 takes no value")
+            smtputf8 = True
+        elif submitted and keyword == "RET":
+            ret = parse_ret(value)
+        elif submitted and keyword == "ENVID":
+            envelope_id = parse_envid(value)
+        elif submitted and keyword == "AUTH":
+            check_auth(value)
+        else:
+            raise Refusal(replies.UNKNOWN_PARAMETER, keyword)
+    reverse_path = "" if mailbox is None else str(mailbox)
+    if not smtputf8 and not is_ascii(reverse_path):
+        raise Refusal(replies.NEEDS_SMTPUTF8)
+    return MailCommand(reverse_path, size, body, smtputf8, ret, envelope_id)
+
+
+def parse_rcpt(argument: str, *, extended: bool, smtputf8: bool, domain: str) -> Mailbox:
+    """Return the recipient that `RCPT` + `argument` names; <postmaster> is postmaster@`domain`. Raises Refusal."""
+    mailbox, parameters = _forward_path(argument, domain, extended=extended, smtputf8=smtputf8)
+    for keyword, _value in parameters:
+        raise Refusal(replies.UNKNOWN_PARAMETER, keyword)
+    if mailbox.has_literal:
+        raise Refusal(replies.ADDRESS_LITERAL)
+    return mailbox
+
+
+def parse_submitted_rcpt(argument: str, *, extended: bool, smtputf8: bool, domain: str) -> RcptCommand:
+    """Return what one of our users asks for by `RCPT` + `argument`; otherwise like `parse_rcpt`. Raises Refusal."""
+    mailbox, parameters = _forward_path(argument, domain, extended=extended, smtputf8=smtputf8)
+    notify = original = ""
+    for keyword, value in parameters:
+        if keyword == "NOTIFY":
+            notify = parse_notify(value)
+        elif keyword == "ORCPT":
+            original = parse_orcpt(value)
+        else:
+            raise Refusal(replies.UNKNOWN_PARAMETER, keyword)
+    if mailbox.has_literal:
+        raise Refusal(replies.NO_MAIL_TO_LITERALS)
+    return RcptCommand(mailbox, notify, original)
+
+
+def _forward_path(
+    argument: str, domain: str, *, extended: bool, smtputf8: bool
+) -> tuple[Mailbox, list[tuple[str, str | None]]]:
+    """Return the recipient and the parameters. Raises Refusal."""
+    path = _after_keyword(argument, "TO:")
+    if bare := _POSTMASTER.match(path):  # RFC 5321 §4.1.1.3: without a domain, in any case
+        mailbox: Mailbox | None = Mailbox("postmaster", domain)
+        rest = path[bare.end() :]
+    else:
+        try:
+            mailbox, rest = parse_path(path)
+        except Malformed as error:
+            raise Refusal(replies.BAD_FORWARD_PATH, str(error)) from error
+    parameters = _parameters(rest, extended=extended)
+    if mailbox is None:
+        raise Refusal(replies.BAD_FORWARD_PATH, "null forward-path")
+    if not smtputf8 and not is_ascii(str(mailbox)):
+        raise Refusal(replies.NEEDS_SMTPUTF8)
+    return mailbox, parameters
+
+
+def _after_keyword(argument: str, keyword: str) -> str:
+    if argument[: len(keyword)].upper() != keyword:
+        raise Refusal(replies.BAD_ARGUMENT, f"no {keyword}")
+    return argument[len(keyword) :].lstrip(" ")  # "FROM: <…>" is wrong and common
+
+
+def _parameters(text: str, *, extended: bool) -> list[tuple[str, str | None]]:
+    if not text:
+        return []
+    if not text.startswith(" "):
+        raise Refusal(replies.BAD_ARGUMENT, "something follows the path without a space")
+    found: dict[str, str | None] = {}
+    for word in text.split():
+        match = _PARAMETER.match(word)
+        if match is None:
+            raise Refusal(replies.BAD_PARAMETER, word)
+        keyword = match[1].upper()
+        if keyword in found:
+            raise Refusal(replies.BAD_PARAMETER, f"{keyword} twice")
+        found[keyword] = match[2]
+    if found and not extended:
+        raise Refusal(replies.UNKNOWN_PARAMETER, "parameters after HELO")
+    return list(found.items())
+
+
+def _size(value: str | None) -> int:
+    if value is None or not (value.isascii() and value.isdigit()) or len(value) > _MAX_SIZE_DIGITS:
+        raise Refusal(replies.BAD_PARAMETER, "SIZE is not a number")
+    return int(value)
+
+
+def _body(value: str | None) -> Body:
+    if value is not None and value.upper() == "7BIT":
+        return "7BIT"
+    if value is not None and value.upper() == "8BITMIME":
+        return "8BITMIME"
+    raise Refusal(replies.BAD_PARAMETER, "BODY is 7BIT or 8BITMIME")  # RFC 6152 §3

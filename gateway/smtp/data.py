@@ -1,0 +1,118 @@
+"""Content after DATA: find its end, undo the dot-stuffing, judge its octets (RFC 5321 §4.1.1.4, §4.5.2); pure.
+
+Only <CRLF>.<CRLF> ends the content. A CR or LF that is not part of a CRLF is content, ends nothing, and makes the
+whole content refused once it has been read: whoever reads such octets differently cannot be made to see a second
+message in it (SMTP smuggling).
+"""
+
+import re
+
+from gateway.smtp import params, replies
+from gateway.smtp.replies import Reply
+
+_END = b"\r\n.\r\n"
+_PREFIXES = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # longest first
+
+
+class ContentScanner:
+    """Turns what the client sends into the content, piece by piece.
+
+    `fault` is the first reason to refuse the content, or None; what follows a fault is scanned for its end only.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._held = b"\r\n"  # the start of the content is the start of a line
+        self._virtual = 2  # octets of _held that nobody sent
+        self._line_octets = 0
+        self.size = 0
+        self.ended = False
+        self.fault: Reply | None = None
+
+    def feed(self, octets: bytes) -> tuple[bytes, bytes]:
+        """Return the content found in `octets`, and what follows its end (b"" unless `ended`).
+
+        A piece never ends between CR and LF.
+        """
+        work = self._held + octets
+        end = work.find(_END)
+        if end >= 0:
+            self.ended = True
+            piece, rest = work[: end + 2], work[end + len(_END) :]
+            self._held = b""
+        else:
+            held = next((prefix for prefix in _PREFIXES if work.endswith(prefix)), b"")
+            piece, rest = work[: len(work) - len(held)], b""
+            self._held = held
+        if self._virtual and piece:
+            # replacing first lets a dot on the very first line be undone like any other
+            piece = piece.replace(b"\r\n.", b"\r\n")[self._virtual :]
+            self._virtual = 0
+        else:
+            piece = piece.replace(b"\r\n.", b"\r\n")
+        self._judge(piece)
+        return (b"" if self.fault else piece), rest
+
+    def _judge(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if self.fault is not None:
+            return
+        if self.size > self._max_size:
+            self.fault = replies.too_large(self._max_size)
+            return
+        pairs = piece.count(b"\r\n")
+        if b"\0" in piece:
+            self.fault = replies.NUL_IN_CONTENT
+        elif piece.count(b"\r") != pairs:
+            self.fault = replies.BARE_CR
+        elif piece.count(b"\n") != pairs:
+            self.fault = replies.BARE_LF
+        elif self._has_long_line(piece):
+            self.fault = replies.CONTENT_LINE_TOO_LONG
+
+    def _has_long_line(self, piece: bytes) -> bool:
+        """Return whether a line exceeds MAX_CONTENT_LINE; looks once per 64 KiB, not once per line."""
+        start = 0
+        while True:
+            window = start + params.MAX_CONTENT_LINE - self._line_octets + 2
+            if window >= len(piece):
+                last = piece.rfind(b"\n", start)
+                self._line_octets = len(piece) - last - 1 if last >= 0 else self._line_octets + len(piece) - start
+                return False
+            last = piece.rfind(b"\n", start, window)
+            if last < 0:
+                return True
+            start, self._line_octets = last + 1, 0
+
+
+class HeaderScanner:
+    """Keeps the header section of the content that passes by, up to MAX_HEADER_SCAN octets."""
+
+    _END = re.compile(rb"(?:\A|\r\n)\r\n")
+    _RECEIVED = re.compile(rb"(?:\A|\n)received[ \t]*:", re.IGNORECASE)
+
+    def __init__(self) -> None:
+        self._octets = bytearray()
+        self._complete = False
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece of content."""
+        if self._complete:
+            return
+        start = max(0, len(self._octets) - 3)
+        self._octets += piece[: params.MAX_HEADER_SCAN - len(self._octets)]
+        end = self._END.search(self._octets, start)
+        if end is not None:
+            del self._octets[end.end() :]
+            self._complete = True
+        elif len(self._octets) >= params.MAX_HEADER_SCAN:
+            self._complete = True
+
+    @property
+    def octets(self) -> bytes:
+        """The header section, with the empty line that ends it where there is one."""
+        return bytes(self._octets)
+
+    def received_fields(self) -> int:
+        """Return how many Received fields the header holds (RFC 5321 §6.3)."""
+        return len(self._RECEIVED.findall(self._octets))

@@ -1,0 +1,126 @@
+"""The commands that every role has: greeting, STARTTLS, RSET, NOOP, QUIT, HELP, VRFY (RFC 5321 §4.1.1, RFC 3207)."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import ClassVar, cast
+
+from gateway.mail.address import is_helo_name
+from gateway.smtp import params, replies
+from gateway.smtp.connection import Command, Shared, SmtpConnection, Template, cipher_of
+from gateway.smtp.replies import Refusal, Reply
+
+
+class SmtpDialogue(SmtpConnection):
+    """A session that knows who greeted it and what it offers; roles add their commands."""
+
+    def __init__(self, template: Template, shared: Shared) -> None:
+        super().__init__(template, shared)
+        self.helo = ""
+        self.extended = False
+
+    def forget_transaction(self) -> None:
+        """Drop the open transaction, if any (RFC 5321 §4.1.1.5)."""
+
+    async def do_ehlo(self, argument: str) -> None:
+        self._set_helo(argument)
+        self.extended = True
+        lines = [self._shared.settings.hostname, *self.extensions()]
+        text = "".join(f"250-{line}\r\n" for line in lines[:-1]) + f"250 {lines[-1]}\r\n"
+        self._replies += text.encode()
+
+    async def do_helo(self, argument: str) -> None:
+        self._set_helo(argument)
+        self.extended = False
+        self.reply(Reply(250, "", self._shared.settings.hostname))
+
+    def extensions(self) -> list[str]:
+        """Return the EHLO keywords: only what is complete."""
+        offered = [f"SIZE {self._shared.settings.max_message_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
+        if self._shared.tls is not None and self.cipher is None:
+            offered.append("STARTTLS")
+        return [*offered, "ENHANCEDSTATUSCODES"]
+
+    async def do_starttls(self, argument: str) -> None:
+        if argument:
+            raise Refusal(replies.BAD_ARGUMENT)
+        if self._shared.tls is None:
+            raise Refusal(replies.TLS_UNAVAILABLE)
+        if self.cipher is not None:
+            raise Refusal(replies.TLS_ALREADY)
+        await self.flush()
+        if self._input.pending:
+            self._shared.log.refused(reply=str(replies.PIPELINED_PAST_TLS), client=self.client.address)
+            self.end_with(replies.PIPELINED_PAST_TLS)
+            return
+        # From the check above to set_protocol inside start_tls nothing yields to the loop, so no octet in clear can
+        # get into the buffer unseen.
+        transport = cast(asyncio.Transport, self.transport)
+        transport.write(f"{replies.READY_FOR_TLS}\r\n".encode())
+        self.arm(params.TLS_TIMEOUT)
+        try:
+            secured = await self.loop.start_tls(
+                transport,
+                self,
+                self._shared.tls,
+                server_side=True,
+                ssl_handshake_timeout=params.TLS_TIMEOUT / 1_000,
+            )
+        except (ssl.SSLError, OSError) as error:
+            self._shared.log.unfinished(client=self.client.address, reason=f"TLS: {type(error).__name__}")
+            raise ConnectionResetError("no TLS") from error
+        if secured is None or self.transport is None:
+            raise ConnectionResetError("client gone")
+        self._restart_on(secured)
+
+    def _restart_on(self, transport: asyncio.Transport) -> None:
+        """Begin anew over TLS: what was said before it counts no more (RFC 3207 §4.2)."""
+        self.transport = transport
+        self._input.set_transport(transport)
+        self._writer = asyncio.StreamWriter(transport, self, self._input, self.loop)
+        self.cipher = cipher_of(transport) or ("", "")
+        self.helo, self.extended = "", False
+        self.forget_transaction()
+
+    async def do_rset(self, argument: str) -> None:
+        if argument:
+            raise Refusal(replies.BAD_ARGUMENT)
+        self.forget_transaction()
+        self.reply(replies.OK)
+
+    async def do_noop(self, argument: str) -> None:
+        self.reply(replies.OK)
+
+    async def do_quit(self, argument: str) -> None:
+        if argument:
+            raise Refusal(replies.BAD_ARGUMENT)
+        self.end_with(Reply(221, "2.0.0", f"{self._shared.settings.hostname} closing the connection"))
+
+    async def do_help(self, argument: str) -> None:
+        self.reply(Reply(214, "2.0.0", f"commands: {' '.join(self.COMMANDS)}"))
+
+    async def do_vrfy(self, argument: str) -> None:
+        if not argument:
+            raise Refusal(replies.BAD_ARGUMENT)
+        self.reply(replies.CANNOT_VERIFY)
+
+    async def do_expn(self, argument: str) -> None:
+        self.reply(replies.NOT_IMPLEMENTED)
+
+    def _set_helo(self, argument: str) -> None:
+        if not is_helo_name(argument):
+            raise Refusal(replies.BAD_ARGUMENT)
+        self.forget_transaction()  # RFC 5321 §4.1.4: EHLO is RSET as well
+        self.helo = argument
+
+    COMMANDS: ClassVar[Mapping[str, Command]] = {
+        "EHLO": do_ehlo,
+        "HELO": do_helo,
+        "STARTTLS": do_starttls,
+        "RSET": do_rset,
+        "NOOP": do_noop,
+        "QUIT": do_quit,
+        "HELP": do_help,
+        "VRFY": do_vrfy,
+        "EXPN": do_expn,
+    }

@@ -1,0 +1,114 @@
+"""DMARC: a domain's policy and whether a message meets it (RFC 7489); pure, DNS and public suffixes are parameters."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.mail.address_list import parse_addresses
+from p2pcore.errors import Malformed
+from p2pcore.names import canonical_domain
+
+Request = Literal["none", "quarantine", "reject"]
+Disposition = Literal["deliver", "quarantine", "reject"]
+MAX_FROM_DOMAINS = 4  # a header with more authors' domains than this is no mail that anybody writes
+
+_REQUESTS: dict[str, Request] = {"none": "none", "quarantine": "quarantine", "reject": "reject"}
+_TAG = re.compile(r"\s*([A-Za-z]+)\s*=\s*([!-:<-~]*)\s*\Z")
+_FROM = re.compile(rb"(?:\A|\n)from[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A DMARC record's meaning; `percent` of failing messages get the whole of what is requested."""
+
+    request: Request
+    subdomain_request: Request
+    strict_dkim: bool = False
+    strict_spf: bool = False
+    percent: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One identifier that SPF or DKIM has judged."""
+
+    result: str
+    domain: str
+
+
+def parse_policy(record: bytes) -> Policy | None:
+    """Return the policy of a TXT record; None where it is no valid DMARC record (RFC 7489 §6.3, §6.6.3)."""
+    parts = record.decode("utf-8", "replace").split(";")
+    tags: dict[str, str] = {}
+    for part in parts:
+        match = _TAG.match(part)
+        if match is None:
+            if part.strip():
+                return None
+            continue
+        tags.setdefault(match[1].lower(), match[2])
+    if next(iter(tags.items()), None) != ("v", "DMARC1"):  # first, and exactly so
+        return None
+    request = _request(tags.get("p", ""))
+    if request is None:
+        if "rua" not in tags:
+            return None
+        request = "none"  # §6.6.3 step 6
+    percent = tags.get("pct", "100")
+    return Policy(
+        request,
+        _request(tags.get("sp", "")) or request,
+        strict_dkim=tags.get("adkim", "r").lower() == "s",
+        strict_spf=tags.get("aspf", "r").lower() == "s",
+        percent=min(100, int(percent)) if percent.isascii() and percent.isdigit() else 100,
+    )
+
+
+def author_domains(header: bytes) -> tuple[str, ...]:
+    """Return the canonical domains in all From fields of a header section. Raises Malformed where there is none usable.
+
+    A message with several is judged by each of them, so that a second From field cannot hide the first.
+    """
+    values = [found.replace(b"\r\n", b"") for found in _FROM.findall(header)]
+    hosts = [address.host for value in values for address in parse_addresses(value) if address.mailbox is not None]
+    domains = dict.fromkeys(canonical_domain(host.decode("utf-8", "replace")) for host in hosts if host)
+    if not domains:
+        raise Malformed("no From field with a readable address")
+    if len(domains) > MAX_FROM_DOMAINS:
+        raise Malformed(f"{len(domains)} domains in From")
+    return tuple(domains)
+
+
+def is_aligned(
+    policy: Policy,
+    author: str,
+    spf: Checked | None,
+    dkim: Sequence[Checked],
+    organisation: Callable[[str], str],
+    wanted: str = "pass",
+) -> bool:
+    """Return whether an identifier with the result `wanted` is aligned with the author's domain (§3.1)."""
+    if spf is not None and spf.result == wanted and _same(spf.domain, author, policy.strict_spf, organisation):
+        return True
+    return any(
+        signature.result == wanted and _same(signature.domain, author, policy.strict_dkim, organisation)
+        for signature in dkim
+    )
+
+
+def disposition(policy: Policy, *, inherited: bool, draw: int) -> Disposition:
+    """Return what a failing message gets; `draw` is a number from 0 to 99, `inherited` the organisation's policy."""
+    request = policy.subdomain_request if inherited else policy.request
+    if draw >= policy.percent:  # §6.6.4: what is not selected gets the next weaker request
+        request = "quarantine" if request == "reject" else "none"
+    return "deliver" if request == "none" else request
+
+
+def _same(domain: str, author: str, strict: bool, organisation: Callable[[str], str]) -> bool:
+    domain = domain.lower().removesuffix(".")
+    return domain == author or (not strict and organisation(domain) == organisation(author))
+
+
+def _request(text: str) -> Request | None:
+    return _REQUESTS.get(text.lower())

@@ -1,0 +1,184 @@
+"""Who may do how much at once: connections, messages, memory. Whatever is taken is given back on every path."""
+
+import ipaddress
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gateway.smtp import params, replies
+from gateway.smtp.replies import Refusal
+from gateway.smtp.settings import ListenerSettings, SmtpLimits
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+_HOSTS = 1_000  # addresses about which is remembered what the settings say
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A connected client. `address` is canonical; `group` is whom the limits per client count: for IPv6 its /64."""
+
+    address: str
+    group: str
+    is_loopback: bool
+    is_trusted: bool
+    is_unlimited: bool
+
+
+class ClientTable:
+    """Tells what the settings say about an address."""
+
+    def __init__(self, settings: ListenerSettings) -> None:
+        """Raises ValueError where a network does not parse."""
+        self._trusted = networks(settings.trusted_relays)
+        self._unlimited = networks(settings.unlimited_clients)
+        self._of_host = lru_cache(_HOSTS)(self._judge)
+
+    def client(self, peer: object) -> Client:
+        """Return the client behind a transport's `peername`."""
+        return self._of_host(str(peer[0]).partition("%")[0] if isinstance(peer, tuple) and peer else "")
+
+    def _judge(self, host: str) -> Client:
+        try:
+            address: IpAddress = ipaddress.ip_address(host)
+        except ValueError:
+            return Client("0.0.0.0", "unknown", is_loopback=False, is_trusted=False, is_unlimited=False)  # noqa: S104 - a UNIX socket or a closed one, nothing is bound
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        group = str(address)
+        if isinstance(address, ipaddress.IPv6Address):
+            group = str(ipaddress.ip_network((address, 64), strict=False))
+        return Client(
+            str(address),
+            group,
+            is_loopback=address.is_loopback,
+            is_trusted=any(address in network for network in self._trusted),
+            is_unlimited=any(address in network for network in self._unlimited),
+        )
+
+
+class ConnectionLimits:
+    """Counts connections and paces messages."""
+
+    def __init__(self, limits: SmtpLimits, clock: Callable[[], int]) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._by_group: Counter[str] = Counter()
+        self._total = 0
+        self._buckets: OrderedDict[str, tuple[float, int]] = OrderedDict()  # messages left, at time
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+        return self._total
+
+    @contextmanager
+    def connection(self, client: Client) -> Iterator[None]:
+        """Hold one connection of `client`. Raises Refusal where it is one too many."""
+        if self._total >= self._limits.connections:
+            raise Refusal(replies.TOO_MANY_CONNECTIONS)
+        if not client.is_unlimited and self._by_group[client.group] >= self._limits.connections_per_client:
+            raise Refusal(replies.TOO_MANY_FROM_CLIENT)
+        self._total += 1
+        self._by_group[client.group] += 1
+        try:
+            yield
+        finally:
+            self._total -= 1
+            self._by_group[client.group] -= 1
+            if not self._by_group[client.group]:
+                del self._by_group[client.group]
+
+    def message(self, client: Client) -> None:
+        """Count one message of `client`. Raises Refusal where it comes too fast."""
+        if client.is_unlimited:
+            return
+        rate = self._limits.messages_per_minute
+        now = self._clock()
+        left, at = self._buckets.pop(client.group, (float(rate), now))
+        left = min(float(rate), left + max(0, now - at) * rate / params.MINUTE)
+        allowed = left >= 1
+        self._buckets[client.group] = (left - 1 if allowed else left, now)
+        while len(self._buckets) > params.MAX_CLIENTS_REMEMBERED:
+            self._buckets.popitem(last=False)
+        if not allowed:
+            raise Refusal(replies.TOO_MANY_MESSAGES)
+
+
+class FailedLogins:
+    """Counts failed logins: who guesses is not listened to for a while."""
+
+    def __init__(self, limits: SmtpLimits, clock: Callable[[], int]) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._failures: OrderedDict[str, tuple[int, int]] = OrderedDict()  # count, since
+
+    def check(self, client: Client) -> None:
+        """Raises Refusal where `client` failed too often within LOGIN_WINDOW."""
+        count, since = self._failures.get(client.group, (0, 0))
+        if count >= self._limits.failed_logins and self._clock() - since < params.LOGIN_WINDOW:
+            raise Refusal(replies.TOO_MANY_LOGINS)
+
+    def failed(self, client: Client) -> None:
+        """Count one failure of `client`, unless it is exempt from limits."""
+        if client.is_unlimited:
+            return
+        now = self._clock()
+        count, since = self._failures.pop(client.group, (0, now))
+        self._failures[client.group] = (count + 1, since) if now - since < params.LOGIN_WINDOW else (1, now)
+        while len(self._failures) > params.MAX_CLIENTS_REMEMBERED:
+            self._failures.popitem(last=False)
+
+
+class MemoryBudget:
+    """Octets of content that all sessions together may hold in memory."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self.used = 0
+
+    def share(self) -> "MemoryShare":
+        """Return one transaction's share, empty at first; its owner closes it."""
+        return MemoryShare(self)
+
+    def take(self, octets: int) -> None:
+        """Raises Refusal where the budget is used up; nothing is taken then."""
+        if self.used + octets > self._total:
+            raise Refusal(replies.NO_MEMORY, f"{self.used} of {self._total} octets of content in memory")
+        self.used += octets
+
+    def give_back(self, octets: int) -> None:
+        """Return what was taken."""
+        self.used -= octets
+
+
+class MemoryShare:
+    """What one transaction holds of the budget."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._held = 0
+
+    def take(self, octets: int) -> None:
+        """Hold `octets` more. Raises Refusal."""
+        self._budget.take(octets)
+        self._held += octets
+
+    def give_back(self, octets: int) -> None:
+        """Hold `octets` less."""
+        octets = min(octets, self._held)
+        self._held -= octets
+        self._budget.give_back(octets)
+
+    def close(self) -> None:
+        """Give everything back; may be called again."""
+        self.give_back(self._held)
+
+
+def networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Return the networks that `texts` name. Raises ValueError."""
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)

@@ -1,0 +1,92 @@
+"""Contents are sealed while they arrive; what touches the disk is sealed, nameless and gone afterwards."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.smtp import params
+from gateway.smtp.content import ContentSink
+from gateway.smtp.limits import MemoryBudget
+from gateway.smtp.replies import NO_MEMORY, Refusal
+from p2pcore.crypto.sealing import open_body, sealed_size
+
+
+def sink(directory: Path, budget: MemoryBudget, *, keep_clear: bool = False) -> ContentSink:
+    return ContentSink(directory, budget.share(), keep_clear=keep_clear)
+
+
+@pytest.mark.parametrize("size", [0, 1, 8_000, 65_537, (1 << 20) - 100, 1 << 20, (3 << 20) + 17])
+async def test_what_was_added_opens_again(tmp_path: Path, size: int) -> None:
+    """The sealed body opens to the content, its digest and sizes are right, and all memory is given back."""
+    content, budget = os.urandom(size), MemoryBudget(params.MEMORY)
+    taker = sink(tmp_path, budget)
+    for start in range(0, size, 100_000):
+        await taker.add(content[start : start + 100_000])
+    sealed = await taker.finish()
+    octets = sealed.source if isinstance(sealed.source, bytes) else sealed.source.read_bytes()
+    assert open_body(sealed.session_key, sealed.content_size, octets) == content
+    assert sealed.content_size == size
+    assert sealed.sealed_size == len(octets) == sealed_size(size)
+    taker.close()
+    assert budget.used == 0
+
+
+async def test_large_bodies_are_in_a_file_without_a_name(tmp_path: Path) -> None:
+    """Above 1 MiB of sealed octets a nameless file takes them; clear text is not in it; closing frees it."""
+    token = b"a token that nobody else has"
+    taker = sink(tmp_path, MemoryBudget(params.MEMORY))
+    for _ in range(3):
+        await taker.add(token * 40_000)
+    assert os.listdir(tmp_path) == []
+    sealed = await taker.finish()
+    assert isinstance(sealed.source, Path)
+    assert token not in sealed.source.read_bytes()
+    assert os.listdir(tmp_path) == []
+    path = sealed.source
+    taker.close()
+    with pytest.raises(FileNotFoundError):
+        path.read_bytes()
+
+
+async def test_small_bodies_never_touch_the_disk(tmp_path: Path) -> None:
+    """A directory that does not exist is no obstacle up to 1 MiB, and an OSError beyond."""
+    taker = sink(tmp_path / "missing", MemoryBudget(params.MEMORY))
+    await taker.add(bytes(1 << 20))
+    taker.close()
+    taker = sink(tmp_path / "missing", MemoryBudget(params.MEMORY))
+    await taker.add(bytes(1 << 20))
+    await taker.add(b"x")
+    with pytest.raises(OSError, match="missing"):
+        await taker.add(bytes(1 << 20))
+    taker.close()
+
+
+async def test_clear_content_is_kept_up_to_a_limit(tmp_path: Path) -> None:
+    """DKIM gets the content while it is at most VERIFY_CONTENT, afterwards nothing of it is kept."""
+    budget = MemoryBudget(params.MEMORY)
+    taker = sink(tmp_path, budget, keep_clear=True)
+    await taker.add(b"one ")
+    await taker.add(b"two")
+    assert taker.clear() == b"one two"
+    held = budget.used
+    await taker.add(bytes(params.VERIFY_CONTENT))
+    assert taker.clear() is None
+    assert budget.used < held + (3 << 20)
+    taker.close()
+    assert budget.used == 0
+
+
+async def test_memory_is_bounded_over_all(tmp_path: Path) -> None:
+    """Where the budget ends, a Refusal with 452; what the refused one held is there for the next."""
+    budget = MemoryBudget(1_000_000)
+    first, second = sink(tmp_path, budget), sink(tmp_path, budget)
+    await first.add(bytes(600_000))
+    with pytest.raises(Refusal) as caught:
+        await second.add(bytes(600_000))
+    assert caught.value.reply == NO_MEMORY
+    first.close()
+    await second.add(bytes(600_000))
+    second.close()
+    second.close()
+    assert budget.used == 0

@@ -1,0 +1,126 @@
+"""DMARC records, alignment and what a failing message gets (RFC 7489)."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.smtp.dmarc import (
+    MAX_FROM_DOMAINS,
+    Checked,
+    Policy,
+    author_domains,
+    disposition,
+    is_aligned,
+    parse_policy,
+)
+from p2pcore.errors import Malformed
+
+
+def organisation(domain: str) -> str:
+    return ".".join(domain.split(".")[-2:])
+
+
+@given(st.binary(max_size=60))
+def test_any_record_is_a_policy_or_none(tail: bytes) -> None:
+    """Invariant: no record raises, and a policy's percentage is from 0 to 100."""
+    for record in (tail, b"v=DMARC1; p=reject; " + tail):
+        policy = parse_policy(record)
+        assert policy is None or 0 <= policy.percent <= 100
+
+
+@pytest.mark.parametrize(
+    ("record", "policy"),
+    [
+        (b"v=DMARC1; p=reject", Policy("reject", "reject")),
+        (b"v=DMARC1;p=none;sp=quarantine;", Policy("none", "quarantine")),
+        (b"v = DMARC1 ; p = Reject ; adkim=s; aspf=s; pct=20", Policy("reject", "reject", True, True, 20)),
+        (b"v=DMARC1; p=reject; unknown=x; rua=mailto:a@b.example", Policy("reject", "reject")),
+        (b"v=DMARC1; rua=mailto:a@b.example", Policy("none", "none")),
+        (b"v=DMARC1; p=reject; pct=1000", Policy("reject", "reject")),
+        (b"v=DMARC1", None),
+        (b"p=reject; v=DMARC1", None),
+        (b"v=dmarc1; p=reject", None),
+        (b"v=spf1 -all", None),
+        (b"", None),
+    ],
+)
+def test_records(record: bytes, policy: Policy | None) -> None:
+    """§6.3 and §6.6.3."""
+    assert parse_policy(record) == policy
+
+
+@pytest.mark.parametrize(
+    ("header", "domains"),
+    [
+        (b"From: a@example.net\r\n\r\n", ("example.net",)),
+        (b'To: x@y\r\nFROM: "b@other.example" <a@Example.NET>\r\n\r\n', ("example.net",)),
+        (b"From: Name\r\n <a@example.net>\r\n\r\n", ("example.net",)),
+        (b"From: a@one.example, b@two.example\r\n\r\n", ("one.example", "two.example")),
+        (b"From: a@one.example\r\nfrom : b@two.example\r\n\r\n", ("one.example", "two.example")),
+        ("From: a@exämple.net\r\n\r\n".encode(), ("xn--exmple-cua.net",)),
+    ],
+)
+def test_authors(header: bytes, domains: tuple[str, ...]) -> None:
+    """All From fields count, display names do not."""
+    assert author_domains(header) == domains
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"", b"Subject: x\r\n\r\n", b"From: nobody\r\n\r\n", b"From: a@\xff\r\n\r\n", b"X-From: a@example.net\r\n\r\n"],
+)
+def test_no_author(header: bytes) -> None:
+    """Without a readable address in From nothing can be aligned."""
+    with pytest.raises(Malformed):
+        author_domains(header)
+
+
+def test_too_many_authors() -> None:
+    """Each domain costs lookups, so their number is bounded."""
+    with pytest.raises(Malformed):
+        author_domains(b"From: " + b",".join(b"a@d%d.example" % n for n in range(MAX_FROM_DOMAINS + 1)) + b"\r\n\r\n")
+
+
+@given(st.binary(max_size=100))
+def test_any_header_has_authors_or_is_malformed(octets: bytes) -> None:
+    """Invariant: nothing but Malformed comes out of a From field."""
+    with contextlib.suppress(Malformed):
+        assert author_domains(b"From: " + octets + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("spf", "dkim", "strict", "aligned"),
+    [
+        (Checked("pass", "example.net"), [], True, True),
+        (Checked("pass", "mail.example.net"), [], False, True),
+        (Checked("pass", "mail.example.net"), [], True, False),
+        (Checked("pass", "other.net"), [], False, False),
+        (Checked("softfail", "example.net"), [], False, False),
+        (None, [Checked("pass", "other.net"), Checked("pass", "sub.example.net")], False, True),
+        (None, [Checked("pass", "sub.example.net")], True, False),
+        (None, [Checked("fail", "example.net")], False, False),
+        (None, [], False, False),
+    ],
+)
+def test_alignment(spf: Checked | None, dkim: list[Checked], strict: bool, aligned: bool) -> None:
+    """Relaxed: the same organisational domain; strict: the same domain (§3.1)."""
+    policy = Policy("reject", "reject", strict, strict)
+    assert is_aligned(policy, "example.net", spf, dkim, organisation) == aligned
+
+
+@pytest.mark.parametrize(
+    ("policy", "inherited", "draw", "outcome"),
+    [
+        (Policy("none", "reject"), False, 0, "deliver"),
+        (Policy("none", "reject"), True, 0, "reject"),
+        (Policy("quarantine", "none"), False, 0, "quarantine"),
+        (Policy("reject", "reject", percent=20), False, 19, "reject"),
+        (Policy("reject", "reject", percent=20), False, 20, "quarantine"),
+        (Policy("quarantine", "none", percent=0), False, 0, "deliver"),
+    ],
+)
+def test_disposition(policy: Policy, inherited: bool, draw: int, outcome: str) -> None:
+    """pct= weakens by one step for those not drawn (§6.6.4)."""
+    assert disposition(policy, inherited=inherited, draw=draw) == outcome

@@ -1,0 +1,84 @@
+"""Lines and octets come out in order however they came in, and the client is paused when it sends too much."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.smtp.reader import ClientGone, ClientInput, LineTooLong
+
+LIMIT = 8
+
+
+class Source(asyncio.ReadTransport):
+    """Counts how often it was paused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused = False
+
+    def pause_reading(self) -> None:
+        assert not self.paused
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        assert self.paused
+        self.paused = False
+
+
+@given(st.lists(st.binary(max_size=12).map(lambda octets: octets.replace(b"a", b"\n"))))
+def test_lines_do_not_depend_on_how_they_arrive(pieces: list[bytes]) -> None:
+    """Invariant: the lines read are the stream's lines, those over the limit as errors, however it is cut."""
+
+    async def run() -> list[bytes]:
+        reader = ClientInput(asyncio.get_running_loop(), 1 << 20)
+
+        async def feed() -> None:
+            for piece in pieces:
+                reader.feed_data(piece)
+                await asyncio.sleep(0)
+            reader.feed_eof()
+
+        feeding = asyncio.create_task(feed())
+        lines: list[bytes] = []
+        while True:
+            try:
+                lines.append(await reader.line(LIMIT))
+            except LineTooLong:
+                lines.append(b"long")
+            except ClientGone:
+                await feeding
+                return lines
+
+    expected = [line + b"\n" for line in b"".join(pieces).split(b"\n")[:-1]]
+    assert asyncio.run(run()) == [line if len(line) <= LIMIT else b"long" for line in expected]
+
+
+async def test_a_client_is_paused_and_resumed() -> None:
+    """Above high_water it is paused; at half of it, it goes on."""
+    reader, source = ClientInput(asyncio.get_running_loop(), 100), Source()
+    reader.set_transport(source)
+    reader.feed_data(b"x" * 100)
+    assert not source.paused
+    reader.feed_data(b"y")
+    assert source.paused
+    assert len(await reader.some(40)) == 40
+    assert source.paused
+    assert len(await reader.some(40)) == 40
+    assert not source.paused
+    assert await reader.some(1_000) == b"x" * 20 + b"y"
+
+
+async def test_what_is_pushed_back_comes_first() -> None:
+    """Commands behind the dot are read before what arrives later; the end comes after everything."""
+    reader = ClientInput(asyncio.get_running_loop(), 100)
+    reader.feed_data(b"later\n")
+    reader.push_back(b"first\n")
+    assert reader.has_line()
+    assert await reader.line(10) == b"first\n"
+    reader.set_exception(ConnectionResetError())
+    assert await reader.line(10) == b"later\n"
+    assert reader.at_eof()
+    with pytest.raises(ClientGone):
+        await reader.some(1)

@@ -1,0 +1,238 @@
+"""SPF, DKIM and DMARC say what they can; what they cannot know never rejects."""
+
+import base64
+from collections.abc import Iterator
+
+import dkim
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from gateway.smtp import params
+from gateway.smtp.limits import Client
+from gateway.smtp.verify import Verification, Verifier
+from tests.gateway.smtp.conftest import WorldMaker
+from tests.gateway.smtp.world import DOMAIN, FakeDns, World
+
+CLIENT = Client("192.0.2.25", "192.0.2.25", is_loopback=False, is_trusted=False, is_unlimited=False)
+HEADER = b"From: Author <author@example.net>\r\nSubject: x\r\nDate: Mon, 21 Sep 2026 14:13:20 +0000\r\n"
+BODY = b"body\r\n"
+
+
+@pytest.fixture(scope="module")
+def key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65_537, 2_048)
+
+
+@pytest.fixture
+def zone(key: rsa.RSAPrivateKey) -> FakeDns:
+    """example.net sends from 192.0.2.25 only, signs with s1, and asks to reject what is neither."""
+    public = base64.b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    return FakeDns(
+        {
+            ("example.net", "TXT"): ((b"other",), (b"v=spf1 a:out.", b"example.net -all")),
+            ("out.example.net", "A"): ("192.0.2.25",),
+            ("s1._domainkey.example.net", "TXT"): ((b"v=DKIM1; p=", public),),
+            ("_dmarc.example.net", "TXT"): ((b"v=DMARC1; p=reject; sp=quarantine",),),
+            ("ptr:192.0.2.25", "PTR"): ("false.example.net", "out.example.net"),
+        }
+    )
+
+
+@pytest.fixture
+def verifier(zone: FakeDns) -> Iterator[Verifier]:
+    made = Verifier(zone, mode="on", deadline=5_000, draw=lambda: 0)
+    yield made
+    made.close()
+
+
+def sign(key: rsa.RSAPrivateKey, content: bytes = HEADER + b"\r\n" + BODY, **options: object) -> bytes:
+    """`content` with a DKIM-Signature of example.net on top."""
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    return bytes(dkim.sign(content, b"s1", b"example.net", private, include_headers=[b"from"], **options)) + content
+
+
+async def verify(verifier: Verifier, content: bytes, reverse_path: str = "author@example.net") -> Verification:
+    header = content[: content.find(b"\r\n\r\n") + 4]
+    return await verifier.verify(CLIENT, "out.example.net", reverse_path, header, content)
+
+
+def results(verification: Verification) -> dict[str, str]:
+    return {result.method: result.result for result in verification.results}
+
+
+async def test_everything_passes(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
+    """A signed message from the right host; the client's name is the one that leads back to it."""
+    verification = await verify(verifier, sign(key))
+    assert results(verification) == {"spf": "pass", "dkim": "pass", "dmarc": "pass"}
+    assert verification.disposition == "deliver"
+    assert verification.client_name == "out.example.net"
+    assert (verification.spf, verification.dkim, verification.dmarc) == (
+        "pass example.net",
+        "pass example.net;",
+        "pass example.net",
+    )
+
+
+async def test_forwarded_mail_passes_by_its_signature(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
+    """SPF of another domain does not matter where DKIM is aligned."""
+    verification = await verify(verifier, sign(key), "list@lists.example.com")
+    assert results(verification) == {"spf": "none", "dkim": "pass", "dmarc": "pass"}
+
+
+async def test_a_forged_author_is_rejected(verifier: Verifier, zone: FakeDns) -> None:
+    """p=reject is honoured where nothing is aligned."""
+    zone.records["out.example.net", "A"] = ("192.0.2.99",)
+    verification = await verify(verifier, HEADER + b"\r\n" + BODY)
+    assert results(verification) == {"spf": "fail", "dkim": "none", "dmarc": "fail"}
+    assert verification.disposition == "reject"
+    assert verification.client_name == ""
+
+
+async def test_a_changed_body_is_rejected(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
+    """The signature fails, and SPF passed for somebody else's domain."""
+    verification = await verify(verifier, sign(key) + b"more\r\n", "list@lists.example.com")
+    assert results(verification)["dkim"] == "fail"
+    assert verification.disposition == "reject"
+
+
+async def test_octets_appended_past_l_do_not_pass(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
+    """A signature that covers only a part of the body speaks for nothing (RFC 6376 §8.2)."""
+    signed = sign(key, length=True)
+    assert results(await verify(verifier, signed))["dkim"] == "pass"
+    verification = await verify(verifier, signed + b"something else\r\n", "list@lists.example.com")
+    assert results(verification) == {"spf": "none", "dkim": "policy", "dmarc": "fail"}
+
+
+async def test_subdomains_have_their_own_request(verifier: Verifier) -> None:
+    """sp=quarantine for a subdomain without a record."""
+    content = HEADER.replace(b"@example.net", b"@sub.example.net") + b"\r\n" + BODY
+    verification = await verify(verifier, content, "x@elsewhere.example")
+    assert results(verification)["dmarc"] == "fail"
+    assert verification.disposition == "quarantine"
+
+
+async def test_a_second_author_cannot_hide_the_first(verifier: Verifier) -> None:
+    """The strictest verdict of all From domains holds."""
+    content = b"From: x@elsewhere.example\r\n" + HEADER + b"\r\n" + BODY
+    assert (await verify(verifier, content, "x@elsewhere.example")).disposition == "reject"
+
+
+@pytest.mark.parametrize("name", ["example.net", "s1._domainkey.example.net", "_dmarc.example.net"])
+@pytest.mark.parametrize("trouble", ["broken", "silent"])
+async def test_what_cannot_be_known_never_rejects(
+    name: str, trouble: str, zone: FakeDns, key: rsa.RSAPrivateKey
+) -> None:
+    """A DNS failure, or silence until the deadline, where the answer could have been a pass."""
+    zone.records["out.example.net", "A"] = ("192.0.2.99",)
+    getattr(zone, trouble).add(name)
+    verifier = Verifier(zone, mode="on", deadline=300, draw=lambda: 0)
+    verification = await verify(verifier, sign(key))
+    verifier.close()
+    assert verification.disposition == "deliver"
+    assert results(verification)["dmarc"] in ("temperror", "pass")
+    assert "temperror" in results(verification).values()
+
+
+async def test_a_message_too_large_to_check_is_neutral(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
+    """Its signature may be good, so DMARC cannot say fail."""
+    header = sign(key).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    verification = await verifier.verify(CLIENT, "out.example.net", "x@elsewhere.example", header, None)
+    assert results(verification) == {"spf": "none", "dkim": "neutral", "dmarc": "temperror"}
+    assert verification.results[1].comment == "message too large to check"
+    assert verification.disposition == "deliver"
+
+
+async def test_the_null_reverse_path_is_judged_by_helo(verifier: Verifier, zone: FakeDns) -> None:
+    """RFC 7208 §2.4."""
+    zone.records["out.example.net", "TXT"] = ((b"v=spf1 a -all",),)
+    verification = await verify(verifier, HEADER + b"\r\n" + BODY, "")
+    assert verification.results[0].properties == (("smtp.helo", "out.example.net"),)
+    assert results(verification) == {"spf": "pass", "dkim": "none", "dmarc": "pass"}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [b"v=spf1 include:example.net -all", b"v=spf1 exists:%{z} -all", b"v=spf1 ip4:999.0.0.1 -all", b"v=spf1 \xff"],
+)
+async def test_a_broken_record_is_a_permerror(record: bytes, verifier: Verifier, zone: FakeDns) -> None:
+    """Nonsense in DNS is the domain's error, not ours."""
+    zone.records["example.net", "TXT"] = ((record,),)
+    assert results(await verify(verifier, HEADER + b"\r\n" + BODY))["spf"] == "permerror"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"DKIM-Signature: \r\n",
+        b"DKIM-Signature: v=1; a=rsa-sha256; d=example.net; s=s1; h=from; bh=x; b=x\r\n",
+        b"DKIM-Signature: v=1; a=rsa-sha256; d=example.net; s=s1; h=to; bh=eA==; b=eA==; x=no\r\n",
+        b"DKIM-Signature: v=1; d=\xff; s=s1\r\n",
+        b"DKIM-Signature: v=1; a=rsa-sha256; d=none.example; s=s1; h=from; bh=eA==; b=eA==\r\n",
+    ],
+)
+async def test_a_broken_signature_is_an_error_of_its_own(field: bytes, verifier: Verifier) -> None:
+    """It neither passes nor ends the check."""
+    verification = await verify(verifier, field + HEADER + b"\r\n" + BODY)
+    assert results(verification)["dkim"] in ("permerror", "fail")
+    assert results(verification)["dmarc"] == "pass"
+
+
+async def test_signatures_are_bounded(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
+    """Only so many are looked at."""
+    signed = sign(key)
+    field = signed[: signed.index(b"From:")]
+    verification = await verify(verifier, field * (params.MAX_SIGNATURES + 5) + HEADER + b"\r\n" + BODY)
+    assert len(verification.results) == params.MAX_SIGNATURES + 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "loopback", "trusted", "stranger"),
+    [("auto", False, False, True), ("on", True, True, True), ("off", False, False, False)],
+)
+def test_who_is_checked(mode: str, loopback: bool, trusted: bool, stranger: bool) -> None:
+    """Loopback and trusted relays only where the operator wants it."""
+    verifier = Verifier(FakeDns(), mode=mode)  # type: ignore[arg-type]
+    local = Client("127.0.0.1", "127.0.0.1", is_loopback=True, is_trusted=False, is_unlimited=True)
+    relay = Client("192.0.2.1", "192.0.2.1", is_loopback=False, is_trusted=True, is_unlimited=False)
+    assert [verifier.applies_to(one) for one in (local, relay, CLIENT)] == [loopback, trusted, stranger]
+    verifier.close()
+
+
+def checked_world(new_world: WorldMaker, zone: FakeDns) -> World:
+    world = new_world(verify="on")
+    world.dns.records = zone.records
+    world.dns.records["ptr:127.0.0.1", "PTR"] = ("local.example.net",)
+    world.dns.records["local.example.net", "A"] = ("127.0.0.1",)
+    return world
+
+
+async def test_verdicts_reach_the_recipient(new_world: WorldMaker, zone: FakeDns, key: rsa.RSAPrivateKey) -> None:
+    """In her notification's trace and verdicts."""
+    async with checked_world(new_world, zone) as world:
+        client = await world.client()
+        assert (await client.deliver(sign(key), sender="author@example.net")).startswith("250 ")
+        client.close()
+        assert world.server.memory.used == 0
+    notification = world.network.messages[0].notifications[f"alice@{DOMAIN}"]
+    trace = notification.trace.decode()
+    assert "Received: from client.example.net (local.example.net [127.0.0.1])\r\n" in trace
+    assert "\tspf=fail\r\n\t smtp.mailfrom=author@example.net;\r\n" in trace
+    assert "\tdkim=pass\r\n\t header.d=example.net\r\n\t header.s=s1;\r\n" in trace
+    assert trace.endswith("\tdmarc=pass (p=reject)\r\n\t header.from=example.net\r\n")
+    assert notification.verdicts.dmarc == "pass example.net"
+    assert notification.verdicts.client_name == "local.example.net"
+
+
+async def test_a_rejected_message_is_not_stored(new_world: WorldMaker, zone: FakeDns) -> None:
+    """550 5.7.1 for p=reject; quarantine is stored and says so."""
+    async with checked_world(new_world, zone) as world:
+        client = await world.client()
+        content = HEADER + b"\r\n" + BODY
+        assert await client.deliver(content) == "550 5.7.1 refused by the DMARC policy of the domain in From"
+        assert world.network.messages == []
+        zone.records["_dmarc.example.net", "TXT"] = ((b"v=DMARC1; p=quarantine",),)
+        assert (await client.deliver(content)).startswith("250 ")
+        client.close()
+    notification = world.network.messages[0].notifications[f"alice@{DOMAIN}"]
+    assert notification.verdicts.disposition == "quarantine"
