@@ -1,0 +1,1 @@
+"""The agent's side of the network: watching an inbox, filing what arrives, cleaning up behind it."""

@@ -1,0 +1,85 @@
+"""Acknowledges filed entries and deletes their bodies on all k nodes, until every one that lives has confirmed.
+
+A task is written in the transaction that files its message and removed when nobody is left to tell, or when what it
+speaks of has expired at every node. A crash at any point repeats requests that are idempotent; an entry met again
+after its task is gone gets a new task.
+
+New tasks are tried at once. Those that some node did not confirm wait for the next retry, however many come meanwhile.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from gateway.mailbox.store import MailStore
+from p2pcore import params
+from p2pcore.clock import Clock
+from p2pcore.errors import CannotKnow
+from p2pcore.mail.finish import Finisher
+from p2pcore.records import CleanupTask, decode
+
+ROUND = 500  # tasks of one request; one acknowledgement names them all
+FIRST_RETRY = 10.0  # seconds; doubled up to LAST_RETRY while some node does not confirm
+LAST_RETRY = 3_600.0
+
+log = structlog.get_logger("cleanup")
+
+
+class Cleanup:
+    """Works off the clean-up tasks of one account."""
+
+    def __init__(self, store: MailStore, finisher: Finisher, clock: Clock) -> None:
+        self._store = store
+        self._finisher = finisher
+        self._clock = clock
+        self._waiting: set[int] = set()  # numbers of tasks tried since the last retry began
+        self._wake = asyncio.Event()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Say that there are new tasks."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled; waits for `wake` or the next retry."""
+        now = asyncio.get_running_loop().time
+        pause, retry_at = FIRST_RETRY, now() + FIRST_RETRY
+        while True:
+            self._wake.clear()
+            try:
+                await self._work_off()
+                if not self._waiting:
+                    await self._wake.wait()
+                    pause, retry_at = FIRST_RETRY, now() + FIRST_RETRY
+                    continue
+                async with asyncio.timeout_at(retry_at):
+                    await self._wake.wait()
+            except CannotKnow as failure:
+                log.warning("clean-up waits", error=str(failure))
+                await asyncio.sleep(retry_at - now())
+            except TimeoutError:
+                pass
+            if now() >= retry_at:
+                pause = min(pause * 2, LAST_RETRY)
+                retry_at = now() + pause
+                self._waiting.clear()
+
+    async def _work_off(self) -> None:
+        """Try every pending task that is not waiting, once; those not done wait on return. Raises CannotKnow."""
+        while True:
+            pending = await self._store.pending_cleanup(ROUND + len(self._waiting))
+            fresh = [(number, decode(CleanupTask, blob)) for number, blob in pending if number not in self._waiting]
+            if not fresh:
+                return
+            fresh = fresh[:ROUND]
+            done = await self._finish([task for _, task in fresh])
+            self._waiting.update(number for (number, _), told in zip(fresh, done, strict=True) if not told)
+            await self._store.cleanup_done([number for (number, _), told in zip(fresh, done, strict=True) if told])
+
+    async def _finish(self, tasks: Sequence[CleanupTask]) -> list[bool]:
+        expired = self._clock() - params.TOMBSTONE_GRACE
+        if all(task.entry_expires < expired for task in tasks):
+            return [True] * len(tasks)
+        done = await self._finisher.finish(tasks)
+        return [told or task.entry_expires < expired for told, task in zip(done, tasks, strict=True)]

@@ -1,0 +1,269 @@
+"""From entries to messages: open, judge, retrieve, and file in groups, each entry exactly once.
+
+| the process dies | what happens |
+|---|---|
+| before the group's transaction commits | nothing was acknowledged; the next start reads it again |
+| after it | message, seen identity and clean-up task are there together; clean-up goes on at the next start |
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gateway.mailbox.model import Incoming
+from gateway.mailbox.store import MailStore
+from gateway.sync import rules
+from gateway.sync.origin import trace_of
+from p2pcore.crypto.keys import HpkeKey
+from p2pcore.crypto.notifications import open_notification
+from p2pcore.errors import Failure, Malformed, Refused, Tampered
+from p2pcore.mail.read import ReceivedEntry
+from p2pcore.mail.retrieve import Retrieved, Retriever
+from p2pcore.records import CleanupTask, Notification, encode
+
+RETRIEVERS = 32  # bodies fetched at once
+WAITING = 1_000  # entries taken from the reader and not yet filed; the reader waits beyond that
+GROUP = 200  # messages of one transaction
+GROUP_OCTETS = 32 << 20
+HEADER_READ = 256 << 10  # octets of content searched for its header
+FIRST_RETRY = 1.0  # seconds until a body that no replica gave is asked for again; doubled with every try
+TRIES = 9  # over some 4 minutes; then the entry is met again at the reader's next reading from zero
+IN_THREAD = 64 << 10  # octets: judging less costs less than a thread's two wake-ups
+CLEANUP_DELAY = 0.25  # seconds that clean-up may gather work: nobody waits for it
+PATIENCE = 0.2  # seconds at most that the next entries wait for the first try of those in hand
+RETRYING = 1_000  # entries waiting for another try; beyond them one is given up after its first
+
+log = structlog.get_logger("ingest")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An entry whose message can be filed, or one that only needs its acknowledgement (`incoming` None)."""
+
+    entry: ReceivedEntry
+    task: CleanupTask
+    incoming: Incoming | None
+    retrieved: Retrieved | None
+
+
+class Ingest:
+    """Files what `take` is given; `run` does the work until cancelled."""
+
+    def __init__(
+        self,
+        store: MailStore,
+        retriever: Retriever,
+        keys: Sequence[HpkeKey],
+        domain: str,
+        *,
+        give_up: Callable[[bytes], None],
+    ) -> None:
+        """`keys` open notifications; `give_up` is told an entry whose body could not be had in TRIES tries."""
+        self._store = store
+        self._retriever = retriever
+        self._keys = tuple(keys)
+        self._domain = domain
+        self._give_up = give_up
+        self._opened: asyncio.Queue[tuple[ReceivedEntry, Notification]] = asyncio.Queue(WAITING)
+        self._ready: asyncio.Queue[_Ready] = asyncio.Queue(GROUP)
+        self._again: asyncio.Queue[tuple[ReceivedEntry, Notification]] = asyncio.Queue()
+        self._tries: dict[bytes, int] = {}
+        self._under_way: set[bytes] = set()
+        self._first_try: set[bytes] = set()  # of those: not filed, settled or found missing yet
+        self._tried = asyncio.Event()  # `_first_try` is empty
+        self._telling: asyncio.TimerHandle | None = None  # of clean-up, that it has work
+        self.on_filed: Callable[[], None] = lambda: None
+
+    async def take(self, entries: Sequence[ReceivedEntry]) -> None:
+        """Accept entries; waits while WAITING are in hand. What was filed before is only acknowledged again."""
+        new = [entry for entry in entries if entry.identity not in self._under_way]
+        seen = await self._store.seen(entry.identity for entry in new)
+        for entry in new:
+            if entry.identity in seen:
+                await self._settle(entry)
+        fresh = [entry for entry in new if entry.identity not in seen]
+        self._under_way.update(entry.identity for entry in fresh)
+        opened = await asyncio.to_thread(self._open, fresh)
+        self._first_try.update(entry.identity for entry, _ in opened)
+        for entry, notification in opened:
+            await self._opened.put((entry, notification))
+
+    async def tried(self) -> None:
+        """Return when every entry taken was filed or its body found missing, after PATIENCE at most.
+
+        What is read after that comes together, in few requests and transactions, however much of it there is.
+        """
+        if self._first_try:
+            self._tried.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await self._tried.wait()
+
+    def _open(self, entries: Sequence[ReceivedEntry]) -> list[tuple[ReceivedEntry, Notification]]:
+        opened = []
+        for entry in entries:
+            statement = entry.statement
+            try:
+                notification = open_notification(
+                    statement.notification, self._keys, statement.inbox_key, statement.signer
+                )
+            except Refused as failure:
+                # Not acknowledged: a recovered key may open it, else it goes when it expires.
+                log.warning("entry does not open", entry=entry.identity.hex(), error=str(failure))
+                continue
+            opened.append((entry, notification))
+        return opened
+
+    async def run(self) -> None:
+        """Retrieve and file until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(RETRIEVERS):
+                tasks.create_task(self._retrieve_all(), name=f"retriever {number}")
+            tasks.create_task(self._retry_all(), name="retries")
+            tasks.create_task(self._file_all(), name="filer")
+
+    async def _retrieve_all(self) -> None:
+        while True:
+            entry, notification = await self._opened.get()
+            ready = await self._retrieve(entry, notification)
+            if ready is None:
+                self._later(entry, notification)
+            else:
+                await self._ready.put(ready)
+
+    def _later(self, entry: ReceivedEntry, notification: Notification) -> None:
+        """Try again after a while; other messages do not wait for this one."""
+        self._after_first_try([entry])
+        tries = self._tries.pop(entry.identity, 0) + 1
+        if tries == TRIES or len(self._tries) >= RETRYING:
+            self._under_way.discard(entry.identity)
+            self._give_up(entry.identity)
+            return
+        self._tries[entry.identity] = tries
+        delay = FIRST_RETRY * 2 ** (tries - 1)
+        asyncio.get_running_loop().call_later(delay, self._again.put_nowait, (entry, notification))
+
+    async def _retry_all(self) -> None:
+        while True:
+            await self._opened.put(await self._again.get())
+
+    async def _retrieve(self, entry: ReceivedEntry, notification: Notification) -> _Ready | None:
+        """Return the message of `entry`, or None where no replica of its body can be had now."""
+        try:
+            retrieved = await self._retriever.retrieve(notification, entry.node)
+        except (Tampered, Malformed) as failure:
+            log.warning("body does not open", entry=entry.identity.hex(), error=str(failure))
+            return _Ready(entry, _owed(entry), None, None)
+        except (Failure, OSError) as failure:  # a node that refuses us, or a full disk, is no reason to drop mail
+            log.warning(
+                "body not to be had yet", entry=entry.identity.hex(), error=f"{type(failure).__name__}: {failure}"
+            )
+            return None
+        task = CleanupTask(
+            entry=entry.identity,
+            entry_expires=entry.statement.expires,
+            received=notification.received,
+            object=retrieved.object,
+            secret=notification.delete_secret,
+        )
+        try:
+            if isinstance(retrieved.content, bytes) and len(retrieved.content) <= IN_THREAD:
+                incoming = self._judge(entry, notification, retrieved, task)
+            else:
+                incoming = await asyncio.to_thread(self._judge, entry, notification, retrieved, task)
+        except Refused as failure:
+            log.warning("message refused", entry=entry.identity.hex(), error=str(failure))
+            retrieved.close()
+            return _Ready(entry, task, None, None)
+        except BaseException:
+            retrieved.close()
+            raise
+        return _Ready(entry, task, incoming, retrieved)
+
+    def _judge(
+        self, entry: ReceivedEntry, notification: Notification, retrieved: Retrieved, task: CleanupTask
+    ) -> Incoming:
+        header = _header(retrieved.content)
+        signer = entry.certificate
+        keywords = rules.keywords_for(notification, signer, header, self._domain)
+        return Incoming(
+            entry_id=entry.identity,
+            duplicate_of=rules.duplicate_key(notification, signer, header, retrieved.content_digest),
+            trace=trace_of(notification, signer, self._domain, unverified=rules.UNVERIFIED in keywords),
+            content=retrieved.content,
+            internal_date=notification.received // 1_000,
+            mailbox="Junk" if notification.verdicts.disposition == "quarantine" else "INBOX",
+            keywords=keywords,
+            cleanup=encode(task),
+        )
+
+    async def _file_all(self) -> None:
+        while True:
+            group = [await self._ready.get()]
+            octets = _octets(group[0])
+            while len(group) < GROUP and octets < GROUP_OCTETS and not self._ready.empty():
+                group.append(self._ready.get_nowait())
+                octets += _octets(group[-1])
+            await self._file(group)
+
+    async def _file(self, group: Sequence[_Ready]) -> None:
+        filed = await self._store.file_incoming([ready.incoming for ready in group if ready.incoming is not None])
+        for ready in group:
+            if ready.incoming is None:
+                await self._settle(ready.entry, ready.task)
+            if ready.retrieved is not None:
+                ready.retrieved.close()
+            self._under_way.discard(ready.entry.identity)
+            self._tries.pop(ready.entry.identity, None)
+        self._after_first_try([ready.entry for ready in group])
+        self._owe()
+        for outcome in filed:
+            log.info("delivered" if outcome.uid else "duplicate", entry=outcome.entry_id.hex(), uid=outcome.uid)
+
+    def _after_first_try(self, entries: Sequence[ReceivedEntry]) -> None:
+        self._first_try.difference_update(entry.identity for entry in entries)
+        if not self._first_try:
+            self._tried.set()
+
+    def _owe(self) -> None:
+        """Say that clean-up has work, once for all that comes within CLEANUP_DELAY."""
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(CLEANUP_DELAY, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
+        self.on_filed()
+
+    async def _settle(self, entry: ReceivedEntry, task: CleanupTask | None = None) -> None:
+        """Owe an acknowledgement for an entry that brings no (further) message."""
+        await self._store.owe_cleanup(entry.identity, encode(task or _owed(entry)))
+        self._owe()
+
+
+def _owed(entry: ReceivedEntry) -> CleanupTask:
+    """Return the task of an entry without a body that could be deleted."""
+    return CleanupTask(entry.identity, entry.statement.expires, entry.statement.issued, None, b"")
+
+
+def _octets(ready: _Ready) -> int:
+    content = ready.retrieved.content if ready.retrieved else b""
+    return len(content) if isinstance(content, bytes) else GROUP_OCTETS // 4
+
+
+def _header(content: bytes | Path) -> bytes | None:
+    """Return the header of a message without the empty line that ends it; None where HEADER_READ octets have no end."""
+    if isinstance(content, bytes):
+        start = content[: HEADER_READ + 1]
+    else:
+        with content.open("rb") as file:
+            start = file.read(HEADER_READ + 1)
+    if start.startswith(b"\r\n"):
+        return b""
+    header, end, _ = start.partition(b"\r\n\r\n")
+    if not end and len(start) > HEADER_READ:
+        return None
+    return header + b"\r\n"
