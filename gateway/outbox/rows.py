@@ -1,0 +1,191 @@
+"""The outbox's rows: each function is one step of the table in outbox.py, inside the caller's transaction."""
+
+from collections.abc import Iterable, Mapping
+
+from gateway.mail.submission import Submission
+from gateway.mailbox.database import Database, Transaction
+from gateway.outbox import contents, owed
+from gateway.outbox.model import (
+    ContentRef,
+    Message,
+    OutboxStatus,
+    Outcome,
+    Recipient,
+    UnknownSubmission,
+)
+from gateway.outbox.params import MAX_REPLY
+
+_RECIPIENT = (
+    "SELECT number, forward_path, notify, orcpt, state, injection, entry, parcel, next_attempt, attempts, delayed,"
+    " status, reply, remote, last_attempt FROM recipients WHERE message_id = ? ORDER BY number"
+)
+_DELAYED = 10  # its place in a row
+
+
+def accept(transaction: Transaction, message_id: str, submission: Submission, now: int, *, save_sent: bool) -> None:
+    """Keep a submission with all its recipients due, and the copy for Sent owed. Raises OSError."""
+    content = contents.keep(transaction, submission.content)
+    connection = transaction.connection
+    connection.execute(
+        "INSERT INTO messages (id, accepted, reverse_path, body, smtputf8, ret, envelope_id, size, file, file_key,"
+        " octets) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            message_id,
+            now,
+            submission.reverse_path,
+            submission.body,
+            submission.smtputf8,
+            submission.ret,
+            submission.envelope_id,
+            content.size,
+            content.file,
+            content.file_key,
+            content.octets,
+        ),
+    )
+    once = {recipient.forward_path: recipient for recipient in submission.recipients}  # one RCPT repeated is one
+    connection.executemany(
+        "INSERT INTO recipients (message_id, number, forward_path, notify, orcpt, next_attempt)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (message_id, number, recipient.forward_path, recipient.notify, recipient.orcpt, now)
+            for number, recipient in enumerate(once.values())
+        ],
+    )
+    if save_sent:
+        owed.owe(transaction, message_id, "sent", now, None)
+
+
+def load(database: Database, message_id: str) -> Message | None:
+    """Return a kept message, None if it is gone."""
+    found = list(
+        database.connection.execute(
+            "SELECT id, accepted, reverse_path, body, smtputf8, ret, envelope_id, size, octets, file, file_key"
+            " FROM messages WHERE id = ?",
+            (message_id,),
+        )
+    )
+    if not found:
+        return None
+    identifier, accepted, reverse_path, body, smtputf8, ret, envelope_id, *content = found[0]
+    recipients = []
+    for row in database.connection.execute(_RECIPIENT, (message_id,)):
+        values = list(row)
+        values[_DELAYED] = bool(values[_DELAYED])
+        recipients.append(Recipient(*values))
+    return Message(
+        identifier,
+        accepted,
+        reverse_path,
+        body,
+        bool(smtputf8),
+        ret,
+        envelope_id,
+        ContentRef(*content),
+        tuple(recipients),
+    )
+
+
+def messages(database: Database) -> tuple[Message, ...]:
+    """Return every kept message, the oldest first."""
+    ids = [row[0] for row in database.connection.execute("SELECT id FROM messages ORDER BY accepted, id")]
+    return tuple(message for message in (load(database, each) for each in ids) if message is not None)
+
+
+def due(database: Database, now: int) -> tuple[tuple[tuple[str, int], ...], int | None]:
+    """Return (ID, size) of the messages with a recipient due at `now`, longest due first, and when the next will be."""
+    found = database.connection.execute(
+        "SELECT message_id, size FROM recipients JOIN messages ON messages.id = message_id"
+        " WHERE state = 'pending' AND next_attempt <= ? GROUP BY message_id ORDER BY min(next_attempt)",
+        (now,),
+    )
+    ready = tuple((str(message_id), int(size)) for message_id, size in found)
+    ((next_due,),) = database.connection.execute(
+        "SELECT min(next_attempt) FROM recipients WHERE state = 'pending' AND next_attempt > ?", (now,)
+    )
+    return ready, next_due
+
+
+def record(transaction: Transaction, message_id: str, outcomes: Mapping[int, tuple[Outcome, int]], now: int) -> None:
+    """Note how an attempt ended: recipient number → (outcome, next attempt where it is a deferral)."""
+    transaction.connection.executemany(
+        "UPDATE recipients SET state = ?, status = ?, reply = ?, remote = ?, next_attempt = ?, attempts = attempts + 1,"
+        " last_attempt = ? WHERE message_id = ? AND number = ? AND state = 'pending'",
+        [
+            (
+                outcome.state,
+                outcome.status,
+                outcome.reply[:MAX_REPLY],
+                outcome.remote,
+                next_attempt,
+                now,
+                message_id,
+                number,
+            )
+            for number, (outcome, next_attempt) in outcomes.items()
+        ],
+    )
+
+
+def set_delayed(transaction: Transaction, message_id: str, numbers: Iterable[int]) -> None:
+    """Note that a "delayed" report was made for these recipients: there is one at most."""
+    transaction.connection.executemany(
+        "UPDATE recipients SET delayed = 1 WHERE message_id = ? AND number = ?",
+        [(message_id, number) for number in numbers],
+    )
+
+
+def filed(transaction: Transaction, filing: int) -> None:
+    """Forget what was filed, and its message if nothing else needs that."""
+    finish(transaction, owed.forget(transaction, filing))
+
+
+def finish(transaction: Transaction, message_id: str) -> None:
+    """Remove a message once every recipient has an outcome and its copy for Sent is filed."""
+    wanted = transaction.connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM recipients WHERE message_id = ?1 AND state = 'pending')"
+        " OR EXISTS (SELECT 1 FROM filings WHERE message_id = ?1 AND octets IS NULL)",
+        (message_id,),
+    )
+    ((still,),) = wanted
+    if not still:
+        _drop(transaction, message_id)
+
+
+def remove(transaction: Transaction, message_id: str) -> None:
+    """Drop a message with what is owed for it; nobody is told. Raises UnknownSubmission."""
+    require(transaction, message_id)
+    transaction.connection.execute("DELETE FROM filings WHERE message_id = ? AND octets IS NULL", (message_id,))
+    _drop(transaction, message_id)
+
+
+def retry(transaction: Transaction, message_id: str, now: int) -> None:
+    """Make every pending recipient due. Raises UnknownSubmission."""
+    require(transaction, message_id)
+    transaction.connection.execute(
+        "UPDATE recipients SET next_attempt = ? WHERE message_id = ? AND state = 'pending'", (now, message_id)
+    )
+
+
+def status(database: Database) -> OutboxStatus:
+    """Return the counts."""
+    ((kept, oldest),) = database.connection.execute("SELECT count(*), min(accepted) FROM messages")
+    ((pending, deferred),) = database.connection.execute(
+        "SELECT count(*), coalesce(sum(attempts > 0), 0) FROM recipients WHERE state = 'pending'"
+    )
+    return OutboxStatus(kept, pending, deferred, oldest)
+
+
+def _drop(transaction: Transaction, message_id: str) -> None:
+    connection = transaction.connection
+    gone = connection.execute("DELETE FROM messages WHERE id = ? RETURNING file", (message_id,))
+    files = [file for (file,) in list(gone)]
+    removed = connection.execute("DELETE FROM injections WHERE message_id = ? RETURNING file", (message_id,))
+    files += [file for (file,) in list(removed)]
+    transaction.freed.extend(file for file in files if file is not None)
+
+
+def require(transaction: Transaction, message_id: str) -> None:
+    """Raises UnknownSubmission if the message is gone."""
+    if not list(transaction.connection.execute("SELECT 1 FROM messages WHERE id = ?", (message_id,))):
+        raise UnknownSubmission(f"outbox: no submission {message_id}")

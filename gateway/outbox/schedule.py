@@ -1,0 +1,9 @@
+"""When a deferred recipient is tried again; pure."""
+
+from gateway.outbox.params import RETRY, RETRY_LAST
+
+
+def next_attempt(now: int, attempts: int, until: int) -> int:
+    """Return when to try again after the `attempts`th failed attempt at `now`; the last attempt is made at `until`."""
+    delay = RETRY[attempts - 1] if attempts <= len(RETRY) else RETRY_LAST
+    return min(now + delay, until) if now < until else now + delay

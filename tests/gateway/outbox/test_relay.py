@@ -1,0 +1,272 @@
+"""gateway.outbox with gateways: TLS both ways, EXTERNAL, one envelope ID for one set of recipients, kept until 250."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.mail.outgoing import NewRecipient
+from gateway.mail.submission import Submission
+from p2pcore import params
+from p2pcore.errors import Malformed, NoSuchAddress, PermanentFailure
+from tests.gateway.outbox.world import CONTENT, OUTSIDE, Bench, FakeGateway, bench, submission
+
+
+async def test_other_recipients_go_to_a_gateway(tmp_path: Path) -> None:
+    """In one transaction, as the user of the certificate, under the submission's ID; octet for octet."""
+    async with bench(tmp_path) as it:
+        message_id = await it.outbox.accept(submission(OUTSIDE, "mallory@outside.example"))
+        await it.settled()
+        (gateway,) = it.gateways
+        relayed = gateway.queued[message_id]
+        assert (relayed.user, relayed.reverse_path) == ("alice@example.org", "alice@example.org")
+        assert relayed.recipients == (OUTSIDE, "mallory@outside.example")
+        assert relayed.content == CONTENT
+        assert (await it.outbox.status()).messages == 0
+        assert list(it.mailbox.sent.values()) == [CONTENT]
+        assert not it.mailbox.reports
+
+
+async def test_the_dialogue(tmp_path: Path) -> None:
+    """C: what the gateway hears, in order; parameters only where it offers them."""
+    async with bench(tmp_path) as it:
+        recipient = NewRecipient(OUTSIDE, "FAILURE,DELAY", "rfc822;e+v=e@outside.example")
+        message_id = await it.outbox.accept(
+            Submission("alice@example.org", (recipient,), CONTENT, body="8BITMIME", ret="HDRS")
+        )
+        await it.settled()
+        assert it.gateways[0].commands == [
+            "EHLO example.org",
+            "AUTH EXTERNAL =",
+            f"MAIL FROM:<alice@example.org> ENVID={message_id} SIZE={len(CONTENT)} BODY=8BITMIME RET=HDRS",
+            f"RCPT TO:<{OUTSIDE}> NOTIFY=FAILURE,DELAY ORCPT=rfc822;e+2Bv+3De@outside.example",
+            "DATA",
+            "QUIT",
+        ]
+        it.gateways[0].commands.clear()
+        it.gateways[0].extensions = ()
+        message_id = await it.outbox.accept(Submission("", (recipient,), CONTENT, body="8BITMIME", ret="HDRS"))
+        await it.settled()
+        assert it.gateways[0].commands[2:4] == [f"MAIL FROM:<> ENVID={message_id}", f"RCPT TO:<{OUTSIDE}>"]
+
+
+@pytest.mark.parametrize("content", [b".\r\n", b"..\r\n.\r\n", b"no end", b"x\r\n" * 200_000 + b".y\r\n.\r\n"])
+async def test_dots_are_stuffed_and_nothing_else_changes(tmp_path: Path, content: bytes) -> None:
+    """Whatever the size of the pieces; a content that does not end in CRLF gets one."""
+    async with bench(tmp_path) as it:
+        message_id = await it.outbox.accept(submission(OUTSIDE, content=content))
+        await it.settled()
+        end = b"" if content.endswith(b"\r\n") else b"\r\n"
+        assert it.gateways[0].queued[message_id].content == content + end
+
+
+async def test_each_recipient_goes_her_own_way(tmp_path: Path) -> None:
+    """Bob by the network, a list of ours and a stranger by one transaction."""
+    async with bench(tmp_path) as it:
+        message_id = await it.outbox.accept(submission("bob@example.org", "team@example.org", OUTSIDE))
+        await it.settled()
+        assert len(it.entries_of(it.bob)) == 1
+        assert it.gateways[0].queued[message_id].recipients == ("team@example.org", OUTSIDE)
+
+
+async def test_a_lost_reply_is_asked_for_at_the_same_gateway(tmp_path: Path) -> None:
+    """Again under the same envelope ID, though the other gateway answers; queued once."""
+    async with bench(tmp_path, gateways=2) as it:
+        message_id, first, other = await _lose(it)
+        await it.pass_time(params.MINUTE)
+        assert first.envelope_ids == [message_id, message_id]
+        assert not other.envelope_ids
+        assert list(first.queued) == [message_id]
+        assert (await it.outbox.status()).messages == 0
+
+
+async def test_another_gateway_gets_it_only_after_a_while(tmp_path: Path) -> None:
+    """The first one is gone with the message; restarts in between forget nothing."""
+    async with bench(tmp_path, gateways=2) as it:
+        message_id, first, other = await _lose(it)
+        await first.stop()
+        for _ in range(3):
+            await it.pass_time(4 * params.MINUTE)
+            await it.restart()
+            await it.settled()
+            assert not other.envelope_ids
+        await it.pass_time(4 * params.MINUTE)
+        assert other.envelope_ids == [message_id]
+        assert (await it.outbox.status()).messages == 0
+
+
+async def test_an_end_before_the_dot_binds_to_no_gateway(tmp_path: Path) -> None:
+    """The content never got there: the other gateway gets it in the same attempt, under the same envelope ID."""
+    async with bench(tmp_path, gateways=2) as it:
+        faults = ["cut"]
+        for gateway in it.gateways:
+            gateway.at_dot = faults
+        message_id = await it.outbox.accept(submission(OUTSIDE))
+        await it.settled()
+        assert sorted(len(gateway.queued) for gateway in it.gateways) == [0, 1]
+        assert [each for gateway in it.gateways for each in gateway.envelope_ids] == [message_id]
+        assert all(any(f"ENVID={message_id} " in each for each in gateway.commands) for gateway in it.gateways)
+        assert (await it.outbox.status()).messages == 0
+
+
+async def test_a_refusal_before_the_end_of_the_content_counts(tmp_path: Path) -> None:
+    """The gateway has seen enough: no more is sent, and the refusal is final."""
+    async with bench(tmp_path) as it:
+        it.gateways[0].at_dot = ["early 552 5.3.4 too much"]
+        it.gateways[0].extensions = ()
+        await it.outbox.accept(submission(OUTSIDE, content=CONTENT + b"x\r\n" * 3_000_000))
+        await it.settled()
+        assert "Status: 5.3.4" in it.mailbox.report()
+        assert not it.gateways[0].envelope_ids
+
+
+async def test_a_temporary_refusal_is_tried_again_with_the_same_envelope_id(tmp_path: Path) -> None:
+    """At MAIL and at the dot; the last reply can be seen in the list."""
+    async with bench(tmp_path) as it:
+        gateway = it.gateways[0]
+        gateway.at_mail, gateway.at_dot = ["451 4.3.0 not now"], ["452 4.3.1 no room"]
+        message_id = await it.outbox.accept(submission(OUTSIDE))
+        await it.settled()
+        (message,) = await it.outbox.list()
+        assert (message.recipients[0].status, message.recipients[0].reply) == ("4.3.0", "451 4.3.0 not now")
+        await it.pass_time(params.MINUTE)
+        (message,) = await it.outbox.list()
+        assert (message.recipients[0].status, message.recipients[0].attempts) == ("4.3.1", 2)
+        await it.pass_time(params.MINUTE)
+        assert gateway.envelope_ids == [message_id, message_id]
+        assert list(gateway.queued) == [message_id]
+
+
+async def test_who_was_deferred_at_rcpt_gets_an_envelope_id_of_her_own(tmp_path: Path) -> None:
+    """The gateway knows the first one with the others' names: repeated under it she would be forgotten."""
+    async with bench(tmp_path) as it:
+        gateway = it.gateways[0]
+        gateway.at_rcpt = {"team@example.org": "451 4.4.3 cannot be looked up"}
+        message_id = await it.outbox.accept(submission(OUTSIDE, "team@example.org"))
+        await it.settled()
+        gateway.at_rcpt = {}
+        await it.pass_time(params.MINUTE)
+        assert {key: relayed.recipients for key, relayed in gateway.queued.items()} == {
+            message_id: (OUTSIDE,),
+            f"{message_id}.1": ("team@example.org",),
+        }
+        assert (await it.outbox.status()).messages == 0
+
+
+async def test_in_doubt_all_recipients_go_together(tmp_path: Path) -> None:
+    """After a lost reply one is deferred at RCPT: nobody is sent, until all are taken under the same envelope ID."""
+    async with bench(tmp_path) as it:
+        gateway = it.gateways[0]
+        gateway.at_dot = ["lose"]
+        message_id = await it.outbox.accept(submission(OUTSIDE, "team@example.org"))
+        await it.settled()
+        gateway.at_rcpt = {"team@example.org": "451 4.4.3 cannot be looked up"}
+        await it.pass_time(params.MINUTE)
+        assert gateway.envelope_ids == [message_id]
+        assert gateway.commands[-2:] == ["RSET", "QUIT"]
+        gateway.at_rcpt = {}
+        await it.pass_time(params.MINUTE)
+        assert gateway.envelope_ids == [message_id, message_id]
+        assert list(gateway.queued) == [message_id]
+        assert (await it.outbox.status()).messages == 0
+
+
+async def test_only_the_gateway_of_the_domain_record_is_talked_to(tmp_path: Path) -> None:
+    """Another member of the domain at its address hears nothing, not even EHLO."""
+    async with bench(tmp_path) as it:
+        gateway = it.gateways[0]
+        await gateway.stop()
+        listed = gateway.member
+        gateway.member = it.world.gateway("other.example.org")
+        await gateway.start()
+        shown, gateway.member = gateway.member, listed
+        assert shown.certificate.fingerprint != gateway.info.certificate
+        await it.outbox.accept(submission(OUTSIDE))
+        await it.settled()
+        assert not gateway.commands
+        (message,) = await it.outbox.list()
+        assert message.recipients[0].status == "4.4.1"
+
+
+async def test_a_gateway_that_could_never_take_it_is_a_failure(tmp_path: Path) -> None:
+    """Too large for its SIZE, or internationalised where it has no SMTPUTF8: said before any content is sent."""
+    async with bench(tmp_path) as it:
+        it.gateways[0].extensions = ("SIZE 10",)
+        await it.outbox.accept(submission(OUTSIDE))
+        await it.settled()
+        assert "Status: 5.3.4" in it.mailbox.report()
+        it.mailbox.reports.clear()
+        it.gateways[0].extensions = ()
+        await it.outbox.accept(Submission("alice@example.org", (NewRecipient("ä@x.example"),), CONTENT, smtputf8=True))
+        await it.settled()
+        assert "Status: 5.6.7" in it.mailbox.report()
+        assert not it.gateways[0].envelope_ids
+
+
+async def test_internationalised_addresses_travel_as_utf_8(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        await it.outbox.accept(Submission("alice@example.org", (NewRecipient("ä@x.example"),), CONTENT, smtputf8=True))
+        await it.settled()
+        (relayed,) = it.gateways[0].queued.values()
+        assert relayed.recipients == ("ä@x.example",)
+        assert any(command.endswith("SMTPUTF8") for command in it.gateways[0].commands)
+
+
+async def test_check_recipient(tmp_path: Path) -> None:
+    """Who has a certificate or another domain may be sent to; of ours, a gateway says who else."""
+    async with bench(tmp_path) as it:
+        gateway = it.gateways[0]
+        gateway.at_rcpt = {
+            "nobody@example.org": "550 5.1.1 no such address",
+            "closed@example.org": "550 5.7.9 no",
+            "busy@example.org": "452 4.2.2 full",
+        }
+        for address in ("bob@example.org", "Bob+tag@EXAMPLE.org", OUTSIDE, "x@[192.0.2.1]"):
+            await it.outbox.check_recipient(address)
+        assert not gateway.commands
+        for address in ("team@example.org", "busy@example.org"):
+            await it.outbox.check_recipient(address)
+        with pytest.raises(NoSuchAddress):
+            await it.outbox.check_recipient("nobody@example.org")
+        assert gateway.commands[-4:] == [
+            "MAIL FROM:<alice@example.org>",
+            "RCPT TO:<nobody@example.org>",
+            "RSET",
+            "QUIT",
+        ]
+        with pytest.raises(PermanentFailure):
+            await it.outbox.check_recipient("closed@example.org")
+        with pytest.raises(Malformed):
+            await it.outbox.check_recipient("nobody")
+        await gateway.stop()
+        await it.outbox.check_recipient("nobody@example.org")
+
+
+async def test_without_a_gateway_mail_is_kept(tmp_path: Path) -> None:
+    """Also for one of our domain whose certificate is not found; as soon as there is one, it goes out."""
+    async with bench(tmp_path, gateways=0) as it:
+        message_id = await it.outbox.accept(submission("team@example.org", OUTSIDE))
+        await it.settled()
+        (message,) = await it.outbox.list()
+        assert {(each.state, each.status) for each in message.recipients} == {("pending", "4.4.1")}
+        status = await it.outbox.status()
+        assert (status.messages, status.recipients, status.deferred) == (1, 2, 2)
+        gateway = FakeGateway(it.world.gateway())
+        await gateway.start()
+        it.gateways.append(gateway)
+        await it.outbox.retry(message_id)
+        await it.settled()
+        assert list(gateway.queued) == [message_id]
+        await gateway.stop()
+
+
+async def _lose(it: Bench) -> tuple[str, FakeGateway, FakeGateway]:
+    """Submit a message whose first gateway queues it and loses the reply; gives its ID, that gateway, the other."""
+    for gateway in it.gateways:
+        gateway.at_dot = ["lose"]
+    message_id = await it.outbox.accept(submission(OUTSIDE))
+    await it.settled()
+    for gateway in it.gateways:
+        gateway.at_dot = []
+    first, other = sorted(it.gateways, key=lambda gateway: len(gateway.queued), reverse=True)
+    assert (len(first.queued), len(other.queued)) == (1, 0)
+    return message_id, first, other
