@@ -1,0 +1,1 @@
+"""Mail out to other domains: durable queue, MX delivery, signatures, reports."""

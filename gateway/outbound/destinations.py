@@ -1,0 +1,177 @@
+"""Few connections per destination, each used for many messages, and a pause where no host answers.
+
+A destination's deliveries wait in one line. Up to DESTINATION_CONNECTIONS workers serve it, each over one connection; a
+worker ends when the line is empty. Where a worker finds no host that takes a connection, everything waiting in the line
+is deferred with that same reason, and so is what comes within DESTINATION_PAUSE: a dead destination with a thousand
+messages is dialled once a minute, not a thousand times.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.outbound import params
+from gateway.outbound.budget import Budget
+from gateway.outbound.dkim import DkimSigner
+from gateway.outbound.errors import NotDelivered
+from gateway.outbound.message import Message, compose
+from gateway.outbound.model import Attempt, Unit
+from gateway.outbound.session import Session, Stale
+from p2pcore.client.tasks import Tasks
+from p2pcore.clock import Clock
+from p2pcore.errors import Failure
+
+
+class Connector(Protocol):
+    """Opens connections: gateway.outbound.courier.Courier."""
+
+    async def connect(self, domain: str) -> Session:
+        """Raises NotDelivered."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Delivery:
+    unit: Unit
+    done: "asyncio.Future[list[Attempt]]"
+
+
+@dataclass(slots=True)
+class _Line:
+    waiting: deque[_Delivery] = field(default_factory=deque)
+    workers: int = 0
+
+
+class Destinations:
+    """Delivers units by MX. `signer` None: nothing is signed."""
+
+    def __init__(
+        self,
+        courier: Connector,
+        signer: DkimSigner | None,
+        clock: Clock,
+        *,
+        connections: int = params.CONNECTIONS,
+        per_destination: int = params.DESTINATION_CONNECTIONS,
+        pause: int = params.DESTINATION_PAUSE,
+        memory: int = params.MEMORY,
+    ) -> None:
+        self._courier = courier
+        self._signer = signer
+        self._clock = clock
+        self._per_destination = per_destination
+        self._pause = pause
+        self._lines: dict[str, _Line] = {}
+        self._pauses: dict[str, tuple[int, NotDelivered]] = {}
+        self._connections = asyncio.Semaphore(connections)
+        self._memory = Budget(memory)
+        self._tasks = Tasks()
+
+    async def deliver(self, unit: Unit) -> list[Attempt]:
+        """Return how it went for each recipient of `unit`."""
+        pause = self._pauses.get(unit.domain)
+        if pause is not None and self._clock() < pause[0]:
+            return refused(unit, pause[1])
+        delivery = _Delivery(unit, asyncio.get_running_loop().create_future())
+        line = self._lines.setdefault(unit.domain, _Line())
+        line.waiting.append(delivery)
+        if line.workers < self._per_destination:
+            line.workers += 1
+            self._tasks.start(self._work(unit.domain, line), f"mail to {unit.domain}")
+        try:
+            return await delivery.done
+        finally:
+            if delivery in line.waiting:
+                line.waiting.remove(delivery)
+
+    def forget_pauses(self) -> None:
+        """Dial again at once: an administrator asked for it."""
+        self._pauses.clear()
+
+    async def stop(self) -> None:
+        """End all connections; deliveries under way are cancelled."""
+        await self._tasks.stop()
+
+    async def _work(self, domain: str, line: _Line) -> None:
+        try:
+            async with self._connections:
+                while line.waiting:
+                    await self._serve(domain, line)
+        except NotDelivered as failure:
+            self._remember(domain, failure)
+            for delivery in line.waiting:
+                _answer(delivery, refused(delivery.unit, failure))
+            line.waiting.clear()
+        except Exception as error:
+            for delivery in line.waiting:
+                _fail(delivery, error)
+            line.waiting.clear()
+            raise
+        finally:
+            line.workers -= 1
+            if not line.workers:
+                for delivery in line.waiting:
+                    delivery.done.cancel()
+                if self._lines.get(domain) is line:
+                    del self._lines[domain]
+
+    async def _serve(self, domain: str, line: _Line) -> None:
+        """Serve the line over one connection, as long as it is usable. Raises NotDelivered: there is no connection."""
+        session = await self._courier.connect(domain)
+        self._pauses.pop(domain, None)
+        try:
+            while session.usable and line.waiting:
+                delivery = line.waiting.popleft()
+                if delivery.done.done():
+                    continue
+                try:
+                    _answer(delivery, await self._send(session, delivery.unit))
+                except Stale:
+                    line.waiting.appendleft(delivery)
+                    return
+                except (Failure, OSError) as error:
+                    _fail(delivery, error)
+                except BaseException:
+                    delivery.done.cancel()
+                    raise
+        except BaseException:
+            session.abort()  # no time for politeness: somebody waits for this to stop
+            raise
+        await session.quit()
+
+    async def _send(self, session: Session, unit: Unit) -> list[Attempt]:
+        async with self._memory.taken(2 * unit.item.sealed.content_size):
+            message = await self._compose(unit)
+            return await session.deliver(message)
+
+    async def _compose(self, unit: Unit) -> Message:
+        return await asyncio.to_thread(compose, unit, self._signer)
+
+    def _remember(self, domain: str, failure: NotDelivered) -> None:
+        if failure.permanent:
+            return  # asking DNS again costs little, and a new record counts at once
+        if len(self._pauses) >= params.MAX_PAUSES:
+            self._pauses.pop(next(iter(self._pauses)))
+        self._pauses[domain] = (self._clock() + self._pause, failure)
+
+
+def refused(unit: Unit, failure: NotDelivered | Failure) -> list[Attempt]:
+    """Return one and the same outcome for every recipient of `unit`."""
+    if isinstance(failure, NotDelivered):
+        outcome = (failure.status, failure.reply, failure.remote)
+        permanent = failure.permanent
+    else:
+        outcome = (failure.status, str(failure), "")
+        permanent = not failure.temporary
+    return [Attempt(each.number, "failed" if permanent else "deferred", *outcome) for each in unit.recipients]
+
+
+def _answer(delivery: _Delivery, attempts: list[Attempt]) -> None:
+    if not delivery.done.done():
+        delivery.done.set_result(attempts)
+
+
+def _fail(delivery: _Delivery, error: Exception) -> None:
+    if not delivery.done.done():
+        delivery.done.set_exception(error)

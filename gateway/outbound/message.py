@@ -1,0 +1,75 @@
+"""A queue item as it goes over the wire: trace, DKIM signature, content; dot-stuffed; pure CPU (RFC 5321 §4.5.2)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.mail.envelope import Body
+from gateway.mail.outgoing import Ret
+from gateway.outbound import params
+from gateway.outbound.bodies import open_content
+from gateway.outbound.dkim import DkimSigner
+from gateway.outbound.model import QueuedRecipient, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`stuffed` ends in CRLF and lacks only the final dot; `size` is of the octets before stuffing (RFC 1870 §5)."""
+
+    reverse_path: str
+    recipients: tuple[QueuedRecipient, ...]
+    stuffed: bytes
+    size: int
+    body: Body
+    utf8_header: bool
+    ret: Ret = ""
+    envelope_id: str = ""
+
+    def needs_utf8(self, recipient: QueuedRecipient) -> bool:
+        """Return whether this recipient can be reached with SMTPUTF8 only (RFC 6531 §3.4)."""
+        return self.utf8_header or not self.reverse_path.isascii() or not wire_address(recipient).isascii()
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Yield the stuffed octets in pieces of BLOCK."""
+        view = memoryview(self.stuffed)
+        for start in range(0, len(view), params.BLOCK):
+            yield view[start : start + params.BLOCK]
+
+
+def compose(unit: Unit, signer: DkimSigner | None) -> Message:
+    """Open the content and make what is sent; for a thread. Raises Tampered, Malformed (no From to sign), OSError."""
+    item = unit.item
+    content = open_content(item.sealed)
+    if not content.endswith(b"\r\n"):
+        content += b"\r\n"
+    signature = signer.sign(content, item.accepted) if signer else b""
+    octets = item.trace + signature + content
+    stuffed = octets.replace(b"\r\n.", b"\r\n..")
+    if stuffed.startswith(b"."):
+        stuffed = b"." + stuffed
+    header_end = octets.find(b"\r\n\r\n")
+    header = octets[:header_end] if header_end >= 0 else octets
+    return Message(
+        reverse_path=item.reverse_path,
+        recipients=unit.recipients,
+        stuffed=stuffed,
+        size=len(octets),
+        body="7BIT" if octets.isascii() else "8BITMIME",
+        utf8_header=not header.isascii(),
+        ret=item.ret,
+        envelope_id=item.envelope_id,
+    )
+
+
+def wire_address(recipient: QueuedRecipient) -> str:
+    """Return the forward-path as it is sent: an ASCII local part needs no SMTPUTF8, its domain goes as A-labels."""
+    path = recipient.forward_path
+    local, at, domain = path.rpartition("@")
+    if domain.isascii() or not local.isascii() or not recipient.domain:
+        return path
+    return f"{local}{at}{recipient.domain}"
+
+
+def xtext(text: str) -> str:
+    """Return `text` in RFC 3461 §4's encoding."""
+    plain = (0x21 <= octet <= 0x7E and octet not in b"+=" for octet in text.encode())
+    return "".join(chr(octet) if ok else f"+{octet:02X}" for octet, ok in zip(text.encode(), plain, strict=True))

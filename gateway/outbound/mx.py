@@ -1,0 +1,144 @@
+"""Where mail for a domain goes: MX, implicit MX, null MX, addresses, and not back to us (RFC 5321 §5.1, RFC 7505)."""
+
+import asyncio
+import ipaddress
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.outbound import params
+from gateway.outbound.errors import NotDelivered
+from gateway.resolver import Answer
+from p2pcore.endpoint import Endpoint
+from p2pcore.errors import CannotKnow
+
+SMTP_PORT = 25
+
+
+class MailDns(Protocol):
+    """What is asked of DNS: gateway.resolver.Resolver."""
+
+    async def mail_exchangers(self, name: str) -> Answer[tuple[int, str]]: ...
+
+    async def addresses(self, name: str) -> Answer[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One endpoint to dial; `host` is its name for the log, for reports and for TLS."""
+
+    host: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One MX host, or the domain itself as its implicit MX."""
+
+    preference: int
+    host: str
+
+
+class MailExchangers:
+    """Finds the endpoints of a domain, best first.
+
+    `own_names` and `own_endpoints` are this host's: what leads to them, and everything less preferred, is left out.
+    With a `smarthost` all mail goes there instead. `rng` orders hosts of one preference.
+    """
+
+    def __init__(
+        self,
+        dns: MailDns,
+        *,
+        port: int = SMTP_PORT,
+        own_names: Collection[str] = (),
+        own_endpoints: Collection[Endpoint] = (),
+        smarthost: Endpoint | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._dns = dns
+        self._port = port
+        self._own_names = frozenset(name.lower().removesuffix(".") for name in own_names)
+        self._own_endpoints = frozenset((endpoint.host, endpoint.port) for endpoint in own_endpoints)
+        self._smarthost = smarthost
+        self._rng = rng or random.Random()  # noqa: S311 - spreads load, protects nothing
+
+    async def targets(self, domain: str) -> tuple[Target, ...]:
+        """Return at least one endpoint, at most MAX_ENDPOINTS, in the order to be tried. Raises NotDelivered."""
+        if self._smarthost is not None:
+            return await self._of_hosts([Exchange(0, self._smarthost.host)], self._smarthost.port)
+        if domain.startswith("["):
+            return (self._literal(domain),)
+        if not domain:
+            raise NotDelivered("5.1.2", "the address has a domain that cannot be in DNS")
+        try:
+            answer = await self._dns.mail_exchangers(domain)
+        except CannotKnow as failure:
+            raise NotDelivered("4.4.3", f"MX of {domain} cannot be looked up now: {failure}") from failure
+        if not answer.exists:
+            raise NotDelivered("5.1.2", f"domain {domain} does not exist")
+        return await self._of_hosts(self._ordered(exchanges(domain, answer.values)), self._port)
+
+    def _ordered(self, found: Sequence[Exchange]) -> list[Exchange]:
+        """Return hosts by preference, shuffled within one (RFC 5321 §5.1), cut at ourselves. Raises NotDelivered."""
+        shuffled = list(found)
+        self._rng.shuffle(shuffled)
+        shuffled.sort(key=lambda each: each.preference)
+        own = [each.preference for each in shuffled if each.host.lower() in self._own_names]
+        kept = [each for each in shuffled if not own or each.preference < min(own)]
+        if not kept:
+            raise NotDelivered("5.4.6", "the domain's mail exchanger is this host, which does not serve it")
+        return kept[: params.MAX_HOSTS]
+
+    async def _of_hosts(self, hosts: Sequence[Exchange], port: int) -> tuple[Target, ...]:
+        answers = await asyncio.gather(*(self._addresses(each.host) for each in hosts))
+        targets: list[Target] = []
+        unknown: CannotKnow | None = None
+        for each, answer in zip(hosts, answers, strict=True):
+            if isinstance(answer, CannotKnow):
+                unknown = answer
+                continue
+            if any((address, port) in self._own_endpoints for address in answer):
+                if not targets and unknown is None:
+                    raise NotDelivered("5.4.6", f"mail exchanger {each.host} has this host's address")
+                break
+            targets += [Target(each.host, address, port) for address in answer]
+        if targets:
+            return tuple(targets[: params.MAX_ENDPOINTS])
+        if unknown is not None:
+            raise NotDelivered("4.4.3", f"no mail exchanger's address can be looked up now: {unknown}")
+        names = ", ".join(each.host for each in hosts[:3])
+        raise NotDelivered("5.4.4", f"no mail exchanger has an address: {names}")
+
+    async def _addresses(self, host: str) -> tuple[str, ...] | CannotKnow:
+        try:
+            return (str(ipaddress.ip_address(host)),)
+        except ValueError:
+            pass
+        try:
+            return (await self._dns.addresses(host)).values
+        except CannotKnow as failure:
+            return failure
+
+    def _literal(self, domain: str) -> Target:
+        """Return the endpoint that an address literal means (RFC 5321 §4.1.3). Raises NotDelivered."""
+        text = domain.strip("[]")
+        try:
+            address = str(ipaddress.ip_address(text[5:] if text.startswith("ipv6:") else text))
+        except ValueError:
+            raise NotDelivered("5.1.2", f"address literal {domain} does not parse") from None
+        if (address, self._port) in self._own_endpoints:
+            raise NotDelivered("5.4.6", f"{domain} is this host")
+        return Target(domain, address, self._port)
+
+
+def exchanges(domain: str, records: Sequence[tuple[int, str]]) -> list[Exchange]:
+    """Return the hosts that MX `records` (an exchange of "" is the root) name. Raises NotDelivered (null MX)."""
+    if not records:
+        return [Exchange(0, domain)]  # RFC 5321 §5.1: the implicit MX
+    named = [Exchange(preference, host) for preference, host in records if host]
+    if not named:
+        raise NotDelivered("5.1.10", f"domain {domain} takes no mail (null MX)")  # RFC 7505 §3, §5
+    return named

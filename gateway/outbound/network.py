@@ -1,0 +1,121 @@
+"""Recipients of our own domain: into their inboxes, by the primitives that mail from outside takes (DESIGN §2, 3 to 5).
+
+Finished statements are kept in the queue before the first append, and a later try repeats exactly those, so however
+often this is tried, and wherever it was killed, an inbox has the message once.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway.mail.trace import MethodResult, authentication_results, return_path
+from gateway.outbound.model import Attempt, KeptInjection, QueuedRecipient, QueueItem, Unit
+from p2pcore.crypto.certificates import Certificate
+from p2pcore.errors import Failure, PermanentFailure
+from p2pcore.mail.injection import Injection, RecipientPart, SealedContent
+from p2pcore.mail.names import Recipients
+from p2pcore.mail.send import Outcome
+from p2pcore.records import Verdicts
+
+
+class Names(Protocol):
+    """Whom an address means: p2pcore.mail.names.DomainNames."""
+
+    async def recipient(self, address: str) -> Recipients: ...
+
+
+class Injector(Protocol):
+    """Stores messages: p2pcore.mail.send.Sender, signing as this gateway."""
+
+    async def prepare(self, sealed: SealedContent, parts: Sequence[RecipientPart], verdicts: Verdicts) -> Injection: ...
+
+    async def inject_each(self, injection: Injection) -> Outcome: ...
+
+
+class Keeper(Protocol):
+    """Keeps finished statements: gateway.outbound.queue.Queue."""
+
+    async def network_injections(self, item: QueueItem) -> list[KeptInjection]: ...
+
+    async def keep_injection(
+        self, item: QueueItem, injection: Injection, covers: dict[int, tuple[int, ...]]
+    ) -> KeptInjection: ...
+
+
+class NetworkDelivery:
+    """Delivers units of our own domain. `hostname` is this gateway's name in trace and verdicts."""
+
+    def __init__(self, names: Names, injector: Injector, queue: Keeper, hostname: str) -> None:
+        self._names = names
+        self._injector = injector
+        self._queue = queue
+        self._hostname = hostname
+
+    async def deliver(self, unit: Unit) -> list[Attempt]:
+        """Return how it went for each recipient of `unit`. Raises QueueUnusable."""
+        attempts: dict[int, Attempt] = {}
+        waiting = {each.number: each for each in unit.recipients}
+        for kept in await self._queue.network_injections(unit.item):
+            again = [waiting.pop(number) for number in kept.covers if number in waiting]
+            if again:
+                attempts |= await self._inject(kept, again)
+        fresh = await self._keep(unit.item, waiting, attempts)
+        if fresh is not None:
+            attempts |= await self._inject(fresh, list(waiting.values()))
+        return [attempts[each.number] for each in unit.recipients]
+
+    async def _keep(
+        self, item: QueueItem, waiting: dict[int, QueuedRecipient], attempts: dict[int, Attempt]
+    ) -> KeptInjection | None:
+        """Finish and keep the statements for `waiting`; who cannot be reached leaves it and gets an outcome."""
+        certificates: dict[bytes, tuple[Certificate, str]] = {}
+        inboxes: dict[int, tuple[Certificate, ...]] = {}
+        for number, recipient in list(waiting.items()):
+            try:
+                inboxes[number] = (await self._names.recipient(recipient.forward_path)).certificates
+            except Failure as failure:
+                attempts[number] = _refused(number, failure)
+                del waiting[number]
+                continue
+            for certificate in inboxes[number]:
+                certificates.setdefault(certificate.inbox_key, (certificate, recipient.forward_path))
+        if not waiting:
+            return None
+        trace = self._trace(item)
+        parts = [RecipientPart(each, item.reverse_path, path, trace) for each, path in certificates.values()]
+        verdicts = Verdicts(gateway=self._hostname, authenticated=item.submitter)
+        try:
+            injection = await self._injector.prepare(item.sealed, parts, verdicts)
+        except Failure as failure:
+            attempts |= {number: _refused(number, failure) for number in waiting}
+            return None
+        order = {inbox_key: index for index, inbox_key in enumerate(certificates)}
+        covers = {number: tuple(order[each.inbox_key] for each in inboxes[number]) for number in waiting}
+        return await self._queue.keep_injection(item, injection, covers)
+
+    async def _inject(self, kept: KeptInjection, recipients: Sequence[QueuedRecipient]) -> dict[int, Attempt]:
+        try:
+            outcome = await self._injector.inject_each(kept.injection)
+        except Failure as failure:
+            return {each.number: _refused(each.number, failure) for each in recipients}
+        return {each.number: _attempt(each.number, outcome, kept.covers[each.number]) for each in recipients}
+
+    def _trace(self, item: QueueItem) -> bytes:
+        results = [MethodResult("auth", "pass", (("smtp.auth", item.submitter),))]  # RFC 8601 §2.7.4
+        fields = return_path(item.reverse_path).encode() + item.trace
+        return fields + authentication_results(self._hostname, results).encode()
+
+
+def _attempt(number: int, outcome: Outcome, entries: Sequence[int]) -> Attempt:
+    parts = [outcome.body, *(outcome.entries[index] for index in entries)]
+    failures = [part for part in parts if isinstance(part, Failure)]
+    if failures:
+        return _refused(number, failures[0])
+    nodes = min(len(part.nodes) for part in parts if not isinstance(part, Failure))
+    return Attempt(number, "delivered", "2.6.0", f"stored on {nodes} nodes", success="delivered")
+
+
+def _refused(number: int, failure: Failure) -> Attempt:
+    """What nodes find wrong with us (Refused) says nothing of the recipient and may be put right: it is tried again."""
+    permanent = isinstance(failure, PermanentFailure)
+    status = failure.status if permanent else f"4{failure.status[1:]}"
+    return Attempt(number, "failed" if permanent else "deferred", status, str(failure))

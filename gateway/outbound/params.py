@@ -1,0 +1,38 @@
+"""Every number of outgoing delivery, with its source or its reason. Times are in milliseconds."""
+
+from typing import Final
+
+from p2pcore.params import DAY, HOUR, MINUTE, SECOND
+
+# Schedule (RFC 5321 §4.5.4.1)
+RETRY_FIRST: Final = 5 * MINUTE  # greylisting usually opens after that
+RETRY_LAST: Final = 4 * HOUR
+RETRY_JITTER: Final = 0.1  # part of an interval, so that what failed together does not come back together
+DELAYED_AFTER: Final = 2 * HOUR  # then the sender hears that it is delayed
+GIVE_UP_AFTER: Final = 5 * DAY  # RFC 5321 §4.5.4.1: at least 4 to 5 days
+SUBMISSION_KEPT: Final = 30 * DAY  # after the outcome, so that a repeated submission is known (DESIGN §8)
+REPORT_RETRY: Final = MINUTE  # a report that could not be stored; doubled each time up to RETRY_LAST
+RECORD_RETRY: Final = 10 * SECOND  # an outcome that could not be written down; it is kept in memory meanwhile
+
+# SMTP, as a client (RFC 5321 §4.5.3.2)
+CONNECT_TIMEOUT: Final = 30 * SECOND  # TCP; the operating system's own is minutes
+COMMAND_TIMEOUT: Final = 5 * MINUTE  # greeting, EHLO, MAIL, RCPT
+DATA_TIMEOUT: Final = 2 * MINUTE  # the reply to DATA
+BLOCK_TIMEOUT: Final = 3 * MINUTE  # one block of content
+FINAL_TIMEOUT: Final = 10 * MINUTE  # the reply after the dot
+QUIT_TIMEOUT: Final = 5 * SECOND  # nothing depends on it
+BLOCK: Final = 256 * 1024  # octets of content written at once
+
+# Bounds
+MAX_HOSTS: Final = 10  # MX hosts looked at
+MAX_ENDPOINTS: Final = 10  # endpoints dialled in one attempt, over all hosts
+MAX_TRANSACTION_RECIPIENTS: Final = 100  # RFC 5321 §4.5.3.1.8: what every server takes
+MAX_TRANSACTIONS: Final = 100  # messages over one connection, then a new one
+DESTINATION_CONNECTIONS: Final = 5  # at once to one destination
+CONNECTIONS: Final = 100  # at once to all destinations
+DESTINATION_PAUSE: Final = MINUTE  # no new connection after all its hosts failed
+MAX_PAUSES: Final = 10_000  # destinations whose pause is remembered
+MAX_UNDER_WAY: Final = 1_000  # deliveries begun at once
+CLOCK_CHECK: Final = 10 * MINUTE  # the longest wait by timer: a clock that was set does not hold the queue up
+MEMORY: Final = 256 << 20  # octets of content in clear at once; one message may exceed it alone
+MAX_REPLY: Final = 1_000  # characters of a reply that are kept

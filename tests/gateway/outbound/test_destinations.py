@@ -1,0 +1,196 @@
+"""Connections per destination, their reuse, and the pause where nobody answers."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.outbound import params
+from gateway.outbound.budget import Budget
+from gateway.outbound.courier import Courier
+from gateway.outbound.destinations import Destinations
+from gateway.outbound.errors import NotDelivered
+from gateway.outbound.model import Attempt, Unit
+from gateway.outbound.queue import Queue
+from gateway.outbound.session import Session
+from p2pcore.errors import Tampered
+from tests.gateway.outbound.test_session import TIMEOUTS, Hosts
+from tests.gateway.outbound.world import new_item
+from tests.support.fake_mta import FakeMta
+from tests.support.identities import ManualClock
+
+
+class Connections:
+    """A Connector that counts, and refuses while `refusing` is set."""
+
+    def __init__(self, mta: FakeMta) -> None:
+        self.asked = 0
+        self.refusing: NotDelivered | None = None
+        self._courier = Courier(Hosts(mta.port), "mx.example.org", TIMEOUTS)
+
+    async def connect(self, domain: str) -> Session:
+        self.asked += 1
+        if self.refusing is not None:
+            raise self.refusing
+        return await self._courier.connect(domain)
+
+
+@pytest.fixture
+def connections(mta: FakeMta) -> Connections:
+    return Connections(mta)
+
+
+async def units(queue: Queue, count: int, domain: str = "remote.example") -> list[Unit]:
+    for number in range(count):
+        await queue.accept(new_item(f"x@{domain}", submission_id=f"{domain}-{number}"))
+    return list((await queue.claim(1_000)).units)
+
+
+async def test_waiting_messages_share_a_connection(
+    queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock
+) -> None:
+    """Ten messages for one destination with one connection allowed go over one."""
+    destinations = Destinations(connections, None, clock, per_destination=1)
+    results = await asyncio.gather(*(destinations.deliver(unit) for unit in await units(queue, 10)))
+    assert {attempt.outcome for attempts in results for attempt in attempts} == {"delivered"}
+    assert (mta.connections, len(mta.taken)) == (1, 10)
+    await destinations.stop()
+
+
+async def test_connections_at_once_are_bounded(
+    queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock
+) -> None:
+    """No destination sees more than its number of connections at once, and all together not more than theirs."""
+    destinations = Destinations(connections, None, clock, per_destination=3, connections=2)
+    work = await units(queue, 8) + await units(queue, 8, "other.example")
+    await asyncio.gather(*(destinations.deliver(unit) for unit in work))
+    assert len(mta.taken) == 16
+    assert mta.most_at_once == 2
+    await destinations.stop()
+
+
+async def test_a_stale_connection_costs_nothing(
+    queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock
+) -> None:
+    """A remote that hangs up at the second MAIL gets the second message over a new connection."""
+    destinations = Destinations(connections, None, clock, per_destination=1)
+    first, second = await units(queue, 2)
+    mta.hold = asyncio.Event()
+    delivering = asyncio.gather(destinations.deliver(first), destinations.deliver(second))
+    await mta.at_dot.wait()
+    mta.drop_at, mta.drops = "MAIL", 1
+    mta.hold.set()
+    results = await delivering
+    assert [attempts[0].outcome for attempts in results] == ["delivered", "delivered"]
+    assert mta.connections == 2
+    await destinations.stop()
+
+
+async def test_a_dead_destination_is_dialled_once(queue: Queue, connections: Connections, clock: ManualClock) -> None:
+    """Everything waiting shares the failure, what comes within the pause too; afterwards it is dialled again."""
+    destinations = Destinations(connections, None, clock, per_destination=1)
+    connections.refusing = NotDelivered("4.4.1", "no answer", "mx")
+    work = await units(queue, 5)
+    results = await asyncio.gather(*(destinations.deliver(unit) for unit in work))
+    assert results == [[Attempt(0, "deferred", "4.4.1", "no answer", "mx")]] * 5
+    assert connections.asked == 1
+    connections.refusing = None
+    assert (await destinations.deliver(work[0]))[0].outcome == "deferred"
+    assert connections.asked == 1
+    clock.advance(params.DESTINATION_PAUSE)
+    assert (await destinations.deliver(work[0]))[0].outcome == "delivered"
+    await destinations.stop()
+
+
+async def test_an_administrator_ends_the_pause(queue: Queue, connections: Connections, clock: ManualClock) -> None:
+    """After `forget_pauses` the destination is dialled at once."""
+    destinations = Destinations(connections, None, clock)
+    connections.refusing = NotDelivered("4.4.1", "no answer")
+    (unit,) = await units(queue, 1)
+    await destinations.deliver(unit)
+    connections.refusing = None
+    destinations.forget_pauses()
+    assert (await destinations.deliver(unit))[0].outcome == "delivered"
+    await destinations.stop()
+
+
+async def test_a_domain_that_takes_no_mail_fails(queue: Queue, connections: Connections, clock: ManualClock) -> None:
+    """A permanent reason is final for all recipients, and is not remembered: the record may change."""
+    destinations = Destinations(connections, None, clock)
+    connections.refusing = NotDelivered("5.1.10", "null MX")
+    (unit,) = await units(queue, 1)
+    assert await destinations.deliver(unit) == [Attempt(0, "failed", "5.1.10", "null MX")]
+    connections.refusing = None
+    assert (await destinations.deliver(unit))[0].outcome == "delivered"
+    await destinations.stop()
+
+
+async def test_a_damaged_body_is_told_and_hurts_no_other(
+    queue: Queue, connections: Connections, clock: ManualClock
+) -> None:
+    """A body that does not open raises for its own unit; the next one goes over the same connection."""
+    destinations = Destinations(connections, None, clock, per_destination=1)
+    bad, good = await units(queue, 2)
+    assert isinstance(bad.item.sealed.source, Path)
+    bad.item.sealed.source.write_bytes(b"nothing")
+    results = await asyncio.gather(destinations.deliver(bad), destinations.deliver(good), return_exceptions=True)
+    assert isinstance(results[0], Tampered)
+    assert not isinstance(results[1], BaseException)
+    assert results[1][0].outcome == "delivered"
+    assert connections.asked == 1
+    await destinations.stop()
+
+
+async def test_an_unforeseen_failure_is_heard_by_all_who_wait(
+    queue: Queue, connections: Connections, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever for a worker that ended in a way nobody thought of."""
+
+    async def broken(domain: str) -> Session:
+        raise ZeroDivisionError(domain)
+
+    monkeypatch.setattr(connections, "connect", broken)
+    destinations = Destinations(connections, None, clock, per_destination=1)
+    work = await units(queue, 3)
+    results = await asyncio.gather(*(destinations.deliver(unit) for unit in work), return_exceptions=True)
+    assert [type(result) for result in results] == [ZeroDivisionError] * 3
+    await destinations.stop()
+
+
+async def test_stopping_cuts_deliveries_off(
+    queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock
+) -> None:
+    """`stop` ends connections; who waited for an outcome is cancelled and has recorded none."""
+    mta.hold = asyncio.Event()
+    destinations = Destinations(connections, None, clock, per_destination=1)
+    tasks = [asyncio.create_task(destinations.deliver(unit)) for unit in await units(queue, 2)]
+    await mta.at_dot.wait()
+    await destinations.stop()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+    mta.hold.set()
+
+
+async def test_a_budget_is_given_in_order() -> None:
+    """No more than the budget is out; a request above all of it gets it alone; a waiter that gives up blocks nobody."""
+    budget = Budget(10)
+    log: list[str] = []
+    release = asyncio.Event()
+
+    async def hold(name: str, octets: int) -> None:
+        async with budget.taken(octets):
+            log.append(name)
+            await release.wait()
+
+    first = asyncio.create_task(hold("first", 6))
+    huge = asyncio.create_task(hold("huge", 1_000))
+    last = asyncio.create_task(hold("last", 4))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert log == ["first"]
+    huge.cancel()
+    await asyncio.gather(huge, return_exceptions=True)
+    release.set()
+    await asyncio.gather(first, last)
+    async with budget.taken(1_000):
+        assert log == ["first", "last"]

@@ -1,0 +1,137 @@
+"""MX by RFC 5321 §5.1 and RFC 7505, asked of a real resolver and a fake name server."""
+
+import random
+
+import pytest
+
+from gateway.outbound.errors import NotDelivered
+from gateway.outbound.mx import MailExchangers, exchanges
+from gateway.outbound.params import MAX_ENDPOINTS, MAX_HOSTS
+from gateway.resolver import Resolver
+from p2pcore.endpoint import Endpoint
+from tests.support.fake_dns import FakeDns
+
+ZONE = """
+two.example.     MX 20 b.two.example.
+two.example.     MX 10 a.two.example.
+a.two.example.   A 192.0.2.1
+a.two.example.   AAAA 2001:db8::1
+b.two.example.   A 192.0.2.2
+implicit.example. A 192.0.2.3
+null.example.    MX 0 .
+gone.example.    MX 10 nowhere.example.
+us.example.      MX 10 mx.example.org.
+us.example.      MX 20 later.example.
+before.example.  MX 5 a.two.example.
+before.example.  MX 10 MX.example.org.
+before.example.  MX 10 b.two.example.
+mx.example.org.  A 192.0.2.9
+alias.example.   MX 10 other-name.example.
+other-name.example. A 192.0.2.9
+empty.example.   TXT "no mail here"
+"""
+
+
+def of(dns: FakeDns, **options: object) -> MailExchangers:
+    dns.add(ZONE)
+    resolver = Resolver([dns.endpoint], timeout=2_000)
+    own = {"own_names": ["mx.example.org"], "own_endpoints": [Endpoint("192.0.2.9", 25)]}
+    return MailExchangers(resolver, **{**own, "rng": random.Random(1), **options})  # type: ignore[arg-type]
+
+
+async def addresses(exchangers: MailExchangers, domain: str) -> list[str]:
+    return [target.address for target in await exchangers.targets(domain)]
+
+
+async def test_hosts_are_tried_by_preference_with_all_their_addresses(dns: FakeDns) -> None:
+    """The lowest preference comes first; A and AAAA both count."""
+    assert await addresses(of(dns), "two.example") == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
+
+
+async def test_a_domain_without_mx_is_its_own_host(dns: FakeDns) -> None:
+    """The implicit MX is the domain's own address."""
+    assert await addresses(of(dns), "implicit.example") == ["192.0.2.3"]
+
+
+@pytest.mark.parametrize(
+    ("domain", "status"),
+    [
+        ("null.example", "5.1.10"),
+        ("no-such-domain.example", "5.1.2"),
+        ("gone.example", "5.4.4"),
+        ("empty.example", "5.4.4"),
+        ("us.example", "5.4.6"),
+        ("alias.example", "5.4.6"),
+        ("", "5.1.2"),
+        ("[not-an-address]", "5.1.2"),
+        ("[192.0.2.9]", "5.4.6"),
+    ],
+)
+async def test_domains_that_take_no_mail_fail_at_once(dns: FakeDns, domain: str, status: str) -> None:
+    """Null MX, no such domain, no address and a way back to ourselves are permanent, each with its status."""
+    with pytest.raises(NotDelivered) as caught:
+        await of(dns).targets(domain)
+    assert (caught.value.status, caught.value.permanent) == (status, True)
+
+
+async def test_ourselves_and_everything_less_preferred_are_left_out(dns: FakeDns) -> None:
+    """Of a list that names us only what is preferred to us is tried, or mail would loop."""
+    assert await addresses(of(dns), "before.example") == ["192.0.2.1", "2001:db8::1"]
+
+
+async def test_a_name_server_that_fails_is_temporary(dns: FakeDns) -> None:
+    """SERVFAIL says nothing about the domain: the mail waits."""
+    dns.broken.add("two.example")
+    with pytest.raises(NotDelivered) as caught:
+        await of(dns).targets("two.example")
+    assert caught.value.status == "4.4.3"
+
+
+async def test_a_host_whose_address_is_unknown_now_does_not_stop_the_others(dns: FakeDns) -> None:
+    """One broken MX name is passed over, and only all of them broken make the mail wait."""
+    dns.broken.add("a.two.example")
+    assert await addresses(of(dns), "two.example") == ["192.0.2.2"]
+    dns.broken.add("b.two.example")
+    with pytest.raises(NotDelivered) as caught:
+        await of(dns, rng=random.Random(2)).targets("before.example")
+    assert caught.value.status == "4.4.3"
+
+
+async def test_hosts_of_one_preference_are_shuffled(dns: FakeDns) -> None:
+    """With other randomness comes another order, within a preference only."""
+    dns.add("many.example. MX 5 m5.example.")
+    dns.add("m5.example. A 192.0.2.50")
+    for number in range(4):
+        dns.add(f"many.example. MX 10 m{number}.many.example.\nm{number}.many.example. A 192.0.2.{100 + number}")
+    orders = [tuple(await addresses(of(dns, rng=random.Random(seed)), "many.example")) for seed in range(6)]
+    assert len(set(orders)) > 1
+    assert {order[0] for order in orders} == {"192.0.2.50"}
+    assert {frozenset(order) for order in orders} == {frozenset(orders[0])}
+
+
+async def test_the_list_is_bounded(dns: FakeDns) -> None:
+    """A domain with a hundred hosts costs a bounded number of questions and connections."""
+    for number in range(100):
+        dns.add(f"huge.example. MX {number} h{number}.example.\nh{number}.example. A 198.51.100.{number}")
+    assert len(await addresses(of(dns), "huge.example")) == MAX_ENDPOINTS
+    asked = {name for name, kind in dns.asked if kind == "A" and name.startswith("h")}
+    assert len(asked) == MAX_HOSTS
+
+
+async def test_address_literals_need_no_dns(dns: FakeDns) -> None:
+    """user@[192.0.2.7] goes to that address."""
+    assert await addresses(of(dns), "[192.0.2.7]") == ["192.0.2.7"]
+    assert await addresses(of(dns), "[ipv6:2001:db8::7]") == ["2001:db8::7"]
+    assert not dns.asked
+
+
+async def test_a_smarthost_takes_everything(dns: FakeDns) -> None:
+    """With a smarthost no domain's MX is asked for."""
+    exchangers = of(dns, smarthost=Endpoint("implicit.example", 2525))
+    (target,) = await exchangers.targets("null.example")
+    assert (target.host, target.address, target.port) == ("implicit.example", "192.0.2.3", 2525)
+
+
+def test_a_null_mx_beside_others_is_ignored() -> None:
+    """RFC 7505 §3: only a null MX on its own means that the domain takes no mail."""
+    assert [each.host for each in exchanges("d.example", [(0, ""), (10, "mx.d.example")])] == ["mx.d.example"]

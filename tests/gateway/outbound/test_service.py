@@ -1,0 +1,281 @@
+"""Outgoing mail from acceptance to remote, inbox or report: real DNS, SMTP and queue on loopback."""
+
+import asyncio
+import email
+import email.policy
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import dkim
+import pytest
+import uvloop
+
+from gateway.outbound.bounce import Reporter
+from gateway.outbound.courier import Courier
+from gateway.outbound.destinations import Destinations
+from gateway.outbound.dkim import DkimSigner
+from gateway.outbound.errors import QueueUnusable
+from gateway.outbound.model import Attempt, Unit
+from gateway.outbound.mx import MailExchangers
+from gateway.outbound.network import NetworkDelivery
+from gateway.outbound.queue import Queue
+from gateway.outbound.schedule import Schedule
+from gateway.outbound.service import Outbound
+from gateway.resolver import Resolver
+from p2pcore.clock import system_clock
+from p2pcore.crypto.dkim_keys import dkim_record, make_dkim_key
+from tests.gateway.outbound.test_session import TIMEOUTS
+from tests.gateway.outbound.world import CONTENT, KEY, FakeNetwork, make_network, new_item
+from tests.support.fake_dns import FakeDns
+from tests.support.fake_mta import FakeMta
+
+DKIM_KEY = make_dkim_key()
+SOON = Schedule(first=20, last=40)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what other tasks bring about."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for is in several tasks
+            await asyncio.sleep(0.01)
+
+
+class Machine:
+    """One gateway's outgoing side."""
+
+    def __init__(self, directory: Path, dns: FakeDns, port: int, schedule: Schedule) -> None:
+        self.network: FakeNetwork = make_network()
+        self.queue = Queue(directory / "queue", KEY, system_clock, schedule=schedule)
+        resolver = Resolver([dns.endpoint], timeout=2_000)
+        exchangers = MailExchangers(resolver, port=port, own_names=["mx.example.org"], rng=random.Random(1))
+        signer = DkimSigner("example.org", "s1", DKIM_KEY)
+        courier = Courier(exchangers, "mx.example.org", TIMEOUTS)
+        self.destinations = Destinations(courier, signer, system_clock, pause=10)
+        network = NetworkDelivery(self.network, self.network, self.queue, "mx.example.org")
+        reporter = Reporter(self.network, self.network, self.queue, "example.org", "mx.example.org", system_clock)
+        self.outbound = Outbound(self.queue, self.destinations, network, reporter, "example.org", record_retry=10)
+
+    async def start(self) -> None:
+        await self.queue.open()
+        await self.outbound.start()
+
+    async def stop(self) -> None:
+        await self.outbound.stop()
+        await self.queue.close()
+
+    async def emptied(self) -> None:
+        """Wait until the queue holds nothing."""
+        async with asyncio.timeout(20):
+            while await self.queue.items():  # noqa: ASYNC110 - the queue tells its dispatcher only
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def machine(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> AsyncIterator[Machine]:
+    dns.add("remote.example. MX 10 mx.remote.example.\nmx.remote.example. A 127.0.0.1\nnull.example. MX 0 .")
+    machine = Machine(tmp_path, dns, mta.port, SOON)
+    await machine.start()
+    yield machine
+    await machine.stop()
+
+
+async def test_mail_reaches_the_domains_mx_signed(machine: Machine, mta: FakeMta, dns: FakeDns) -> None:
+    """What the remote stored carries our trace and a DKIM signature that verifies; the queue is empty afterwards."""
+    await machine.queue.accept(new_item())
+    await machine.emptied()
+    (taken,) = mta.taken
+    assert taken.forward_paths == ["x@remote.example"]
+    assert taken.content.startswith(new_item().trace + b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/simple;")
+    assert taken.content.endswith(CONTENT)
+    assert dkim.verify(taken.content, dnsfunc=lambda name, timeout=5: dkim_record(DKIM_KEY).encode())
+    assert dns.asked["remote.example", "MX"] == 1
+
+
+async def test_one_message_goes_all_its_ways(machine: Machine, mta: FakeMta) -> None:
+    """Out by MX, into our own domain, and back to the sender as a report about who does not exist."""
+    mta.refusals["gone@remote.example"] = "550 5.1.1 no such user"
+    await machine.queue.accept(
+        new_item("x@remote.example", "gone@remote.example", "bob@example.org", "x@null.example", "nobody@example.org")
+    )
+    await machine.emptied()
+    assert [taken.forward_paths for taken in mta.taken] == [["x@remote.example"]]
+    assert len(machine.network.mail_of("bob")) == 1
+    reports = [content for _, content in machine.network.mail_of("alice")]
+    reported = b"".join(reports)
+    for path, status in (
+        ("gone@remote.example", "5.1.1"),
+        ("x@null.example", "5.1.10"),
+        ("nobody@example.org", "5.1.1"),
+    ):
+        message = next(report for report in reports if f"rfc822; {path}".encode() in report)
+        assert f"Final-Recipient: rfc822; {path}\r\nAction: failed\r\nStatus: {status}\r\n".encode() in message
+        assert reported.count(f"Final-Recipient: rfc822; {path}".encode()) == 1
+    assert b"x@remote.example" not in reported.replace(b"To: x@remote.example", b"")
+
+
+async def test_a_deferral_is_tried_again_and_only_for_whom_it_concerns(machine: Machine, mta: FakeMta) -> None:
+    """The one who was put off gets it later; the other got it once."""
+    mta.once["b@remote.example"] = "450 4.2.0 greylisted"
+    await machine.queue.accept(new_item("a@remote.example", "b@remote.example"))
+    await machine.emptied()
+    assert [taken.forward_paths for taken in mta.taken] == [["a@remote.example"], ["b@remote.example"]]
+    assert mta.taken[0].content == mta.taken[1].content
+
+
+async def test_a_dead_host_is_passed_over(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> None:
+    """The preferred MX does not answer: the next one takes the mail, in the same attempt."""
+    dns.add("d.example. MX 10 dead.d.example.\nd.example. MX 20 mx.d.example.")
+    dns.add("dead.d.example. A 127.0.0.2\nmx.d.example. A 127.0.0.1")
+    machine = Machine(tmp_path, dns, mta.port, Schedule())
+    await machine.start()
+    await machine.queue.accept(new_item("x@d.example"))
+    await machine.emptied()
+    assert len(mta.taken) == 1
+    await machine.stop()
+
+
+async def test_the_sender_hears_of_delay_and_failure(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> None:
+    """First a report that it is delayed, then one that it has failed, each once; then it is over."""
+    dns.add("remote.example. A 127.0.0.1")
+    mta.refusals["MAIL"] = "451 4.3.0 not now"
+    machine = Machine(tmp_path, dns, mta.port, Schedule(first=20, last=40, delayed_after=100, give_up_after=400))
+    await machine.start()
+    await machine.queue.accept(new_item())
+    await machine.emptied()
+    reports = [
+        email.message_from_bytes(content, policy=email.policy.default)["Subject"]
+        for _, content in machine.network.mail_of("alice")
+    ]
+    assert sorted(reports) == ["Mail could not be delivered", "Mail is delayed, delivery is still being tried"]
+    assert mta.taken == []
+    await machine.stop()
+
+
+async def test_a_lost_final_reply_means_a_second_copy_and_nothing_else(machine: Machine, mta: FakeMta) -> None:
+    """The connection dies between the dot and the 250: sent again, with the same octets, until a 250 is read."""
+    mta.drop_at, mta.drops = "dot", 1
+    await machine.queue.accept(new_item())
+    await machine.emptied()
+    assert len(mta.taken) == 2
+    assert mta.taken[0].content == mta.taken[1].content
+
+
+async def test_what_was_queued_before_the_start_is_delivered(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> None:
+    """A queue that was filled by an earlier process is emptied by the next."""
+    dns.add("remote.example. A 127.0.0.1")
+    earlier = Queue(tmp_path / "queue", KEY, system_clock)
+    await earlier.open()
+    await earlier.accept(new_item())
+    await earlier.close()
+    machine = Machine(tmp_path, dns, mta.port, SOON)
+    await machine.start()
+    await machine.emptied()
+    assert len(mta.taken) == 1
+    await machine.stop()
+
+
+async def test_an_outcome_that_cannot_be_recorded_is_kept_and_not_repeated(
+    machine: Machine, mta: FakeMta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk is full the delivered mail is not sent again; it is recorded when the disk has room."""
+    record = machine.queue.record
+    refusals = 3
+
+    async def full(item: object, attempts: object) -> None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise QueueUnusable("disk full")
+        await record(item, attempts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(machine.queue, "record", full)
+    await machine.queue.accept(new_item())
+    await machine.emptied()
+    assert refusals == 0
+    assert len(mta.taken) == 1
+
+
+async def test_an_unforeseen_error_defers(machine: Machine, mta: FakeMta, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in a way out costs an attempt, never the message."""
+    deliver = machine.destinations.deliver
+    broken = 1
+
+    async def sometimes(unit: Unit) -> list[Attempt]:
+        nonlocal broken
+        if broken:
+            broken -= 1
+            raise ZeroDivisionError
+        return await deliver(unit)
+
+    monkeypatch.setattr(machine.destinations, "deliver", sometimes)
+    await machine.queue.accept(new_item())
+    await machine.emptied()
+    assert len(mta.taken) == 1
+
+
+async def test_a_damaged_message_fails_with_a_report(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> None:
+    """A body that rotted on disk is not sent; its sender hears of it."""
+    dns.add("remote.example. A 127.0.0.1")
+    machine = Machine(tmp_path, dns, mta.port, SOON)
+    await machine.queue.open()
+    await machine.queue.accept(new_item())
+    (body,) = (tmp_path / "queue" / "bodies").iterdir()
+    body.write_bytes(b"rot")
+    await machine.outbound.start()
+    await machine.emptied()
+    assert mta.taken == []
+    ((_, report),) = machine.network.mail_of("alice")
+    assert b"the message is damaged in the queue" in report
+    await machine.stop()
+
+
+async def test_held_mail_goes_on_retry(machine: Machine, mta: FakeMta) -> None:
+    """`retry` of an item tries it at once, also where its destination is being given a pause."""
+    mta.refusals["MAIL"] = "451 4.3.0 not now"
+    await machine.queue.accept(new_item())
+    await until(lambda: any(command.startswith("MAIL") for command in mta.commands))
+    (item,) = await machine.queue.items()
+    await machine.queue.hold(item.id)
+    mta.refusals.clear()
+    await machine.outbound.retry(item.id)
+    await machine.emptied()
+    assert len(mta.taken) == 1
+
+
+async def test_stopping_leaves_what_is_not_finished_due(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> None:
+    """A stop in the middle of a delivery records nothing that did not happen; the next start delivers."""
+    dns.add("remote.example. A 127.0.0.1")
+    mta.drop_at = "connect"
+    machine = Machine(tmp_path, dns, mta.port, Schedule())
+    await machine.start()
+    await machine.queue.accept(new_item())
+    await until(lambda: mta.connections)
+    await machine.stop()
+    mta.drop_at = None
+    again = Machine(tmp_path, dns, mta.port, Schedule())
+    await again.start()
+    await again.outbound.retry()
+    await again.emptied()
+    assert len(mta.taken) == 1
+    await again.stop()
+
+
+def test_it_works_on_uvloop_as_in_production(tmp_path: Path) -> None:
+    """The same delivery on uvloop, whose transports are classes of their own."""
+
+    async def deliver() -> int:
+        dns, mta = FakeDns("remote.example. A 127.0.0.1"), FakeMta(drop_at="content", drops=1)
+        await dns.start()
+        await mta.start()
+        machine = Machine(tmp_path, dns, mta.port, SOON)
+        await machine.start()
+        await machine.queue.accept(new_item(content=CONTENT + (b"x" * 70 + b"\r\n") * 10_000))
+        await machine.emptied()
+        await machine.stop()
+        await mta.stop()
+        await dns.stop()
+        return len(mta.taken)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(deliver()) == 1

@@ -1,0 +1,300 @@
+"""One delivery over SMTP, against a remote MTA that does what it is told."""
+
+import asyncio
+import ssl
+
+import pytest
+
+from gateway.mail.envelope import Body
+from gateway.outbound import params
+from gateway.outbound.courier import Courier
+from gateway.outbound.errors import NotDelivered
+from gateway.outbound.message import Message, compose, wire_address, xtext
+from gateway.outbound.model import Attempt, QueuedRecipient
+from gateway.outbound.mx import Target
+from gateway.outbound.queue import Queue
+from gateway.outbound.session import Stale, Timeouts
+from tests.gateway.outbound.world import CONTENT, new_item
+from tests.support.fake_mta import DropPoint, FakeMta
+
+TIMEOUTS = Timeouts(connect=2_000, command=5_000, data=5_000, block=5_000, final=5_000, quit=500)
+
+
+LARGE = (b"x" * 70 + b"\r\n") * 100_000
+
+
+class Hosts:
+    """Exchangers of every domain: these ports on loopback."""
+
+    def __init__(self, *ports: int) -> None:
+        self.ports = ports
+
+    async def targets(self, domain: str) -> tuple[Target, ...]:
+        return tuple(Target(f"mx{port}.remote.example", "127.0.0.1", port) for port in self.ports)
+
+
+def courier(*ports: int, timeouts: Timeouts = TIMEOUTS) -> Courier:
+    return Courier(Hosts(*ports), "mx.example.org", timeouts)
+
+
+def recipient(number: int, path: str, notify: str = "", orcpt: str = "") -> QueuedRecipient:
+    return QueuedRecipient(number, path, "remote.example", notify, orcpt, "pending", 0, 0, 0, "", "", "")
+
+
+def message(*paths: str, content: bytes = b"Subject: x\r\n\r\nbody\r\n", body: Body = "7BIT") -> Message:
+    recipients = tuple(recipient(number, path) for number, path in enumerate(paths or ("x@remote.example",)))
+    return Message("alice@example.org", recipients, content, len(content), body, utf8_header=False)
+
+
+async def delivered(mta: FakeMta, what: Message, timeouts: Timeouts = TIMEOUTS) -> list[Attempt]:
+    session = await courier(mta.port, timeouts=timeouts).connect("remote.example")
+    try:
+        return await session.deliver(what)
+    finally:
+        await session.quit()
+
+
+def outcomes(attempts: list[Attempt]) -> list[tuple[str, str]]:
+    return [(attempt.outcome, attempt.status) for attempt in attempts]
+
+
+async def test_a_delivery_is_the_dialogue_of_rfc_5321(mta: FakeMta) -> None:
+    """EHLO, MAIL with SIZE, RCPT, DATA, the content, QUIT; what arrives is what was sent."""
+    (attempt,) = await delivered(mta, message())
+    assert mta.commands == [
+        "EHLO mx.example.org",
+        "MAIL FROM:<alice@example.org> SIZE=20",
+        "RCPT TO:<x@remote.example>",
+        "DATA",
+        "QUIT",
+    ]
+    assert mta.taken[0].content == b"Subject: x\r\n\r\nbody\r\n"
+    assert (attempt.outcome, attempt.reply, attempt.remote) == (
+        "delivered",
+        "250 2.0.0 taken",
+        f"mx{mta.port}.remote.example",
+    )
+
+
+async def test_a_queued_item_arrives_as_it_was_accepted(mta: FakeMta, queue: Queue) -> None:
+    """Trace and content arrive octet for octet; dots at the beginning of lines are stuffed on the way."""
+    await queue.accept(new_item())
+    (unit,) = (await queue.claim(1)).units
+    await delivered(mta, compose(unit, None))
+    assert mta.taken[0].content == new_item().trace + CONTENT
+
+
+@pytest.mark.parametrize("content", [b".\r\n", b"", b"no end", b"a\r\n.\r\n.\r\nb\r\n"])
+async def test_no_content_ends_the_data_early(mta: FakeMta, queue: Queue, content: bytes) -> None:
+    """A line with one dot, at any place, is content; a missing last CRLF is added."""
+    await queue.accept(type(new_item())("s", "a@example.org", "a@example.org", new_item().recipients, content))
+    (unit,) = (await queue.claim(1)).units
+    await delivered(mta, compose(unit, None))
+    assert mta.taken[0].content == (content if content.endswith(b"\r\n") else content + b"\r\n")
+
+
+async def test_recipients_are_answered_one_by_one(mta: FakeMta) -> None:
+    """One is refused for good, one for now, one gets the message: each has its own outcome."""
+    mta.refusals = {"b@remote.example": "550 5.1.1 no such user", "c@remote.example": "450 4.2.0 later"}
+    attempts = await delivered(mta, message("a@remote.example", "b@remote.example", "c@remote.example"))
+    assert outcomes(attempts) == [("delivered", "2.0.0"), ("failed", "5.1.1"), ("deferred", "4.2.0")]
+    assert mta.taken[0].forward_paths == ["a@remote.example"]
+
+
+@pytest.mark.parametrize(
+    ("at", "reply", "expected"),
+    [
+        ("MAIL", "550 5.7.1 not you", ("failed", "5.7.1")),
+        ("MAIL", "451 4.3.0 later", ("deferred", "4.3.0")),
+        ("MAIL", "421 4.3.2 going down", ("deferred", "4.3.2")),
+        ("x@remote.example", "550 no", ("failed", "5.0.0")),
+        ("DATA", "554 5.5.0 no", ("failed", "5.5.0")),
+        ("dot", "554 5.6.0 bad content", ("failed", "5.6.0")),
+        ("dot", "451 4.7.0 greylisted", ("deferred", "4.7.0")),
+    ],
+)
+async def test_refusals_are_final_or_not_by_their_code(
+    mta: FakeMta, at: str, reply: str, expected: tuple[str, str]
+) -> None:
+    """A 5yz at any command is final, a 4yz is tried again, and the remote's words are kept."""
+    mta.refusals = {at: reply}
+    (attempt,) = await delivered(mta, message())
+    assert (attempt.outcome, attempt.status) == expected
+    assert attempt.reply == reply
+    assert mta.taken == []
+
+
+@pytest.mark.parametrize("point", ["MAIL", "RCPT", "DATA", "content", "dot"])
+async def test_a_lost_connection_is_tried_again(mta: FakeMta, point: DropPoint) -> None:
+    """Wherever the remote hangs up, the outcome is a deferral; after the dot it says that it may have arrived."""
+    mta.drop_at = point
+    mta.extensions = []
+    (attempt,) = await delivered(mta, message(content=LARGE))
+    assert (attempt.outcome, attempt.status) == ("deferred", "4.4.2")
+    assert ("may have arrived" in attempt.reply) == (point == "dot")
+    assert len(mta.taken) == (1 if point == "dot" else 0)
+
+
+async def test_recipients_refused_before_the_connection_was_lost_stay_refused(mta: FakeMta) -> None:
+    """What RCPT said for good counts, although the connection died later."""
+    mta.refusals, mta.drop_at = {"b@remote.example": "550 5.1.1 no"}, "content"
+    attempts = await delivered(mta, message("a@remote.example", "b@remote.example"))
+    assert outcomes(attempts) == [("deferred", "4.4.2"), ("failed", "5.1.1")]
+
+
+async def test_a_remote_that_never_answers_is_left(mta: FakeMta) -> None:
+    """After the time limit for the reply to the dot the outcome is ambiguous, hence a deferral."""
+    mta.hold = asyncio.Event()
+    (attempt,) = await delivered(mta, message(), Timeouts(final=50, quit=50))
+    assert attempt.outcome == "deferred"
+    assert "after the final dot" in attempt.reply
+    mta.hold.set()
+
+
+async def test_a_refusal_in_the_middle_of_the_content_is_heard(mta: FakeMta) -> None:
+    """A remote that answers 552 and stops reading does not keep us until a time limit."""
+    mta.early = "552 5.3.4 too much"
+    mta.extensions = []
+    (attempt,) = await delivered(mta, message(content=LARGE))
+    assert (attempt.outcome, attempt.status) == ("failed", "5.3.4")
+
+
+@pytest.mark.parametrize(
+    ("missing", "what", "status"),
+    [
+        ("SIZE 1000000", message(content=LARGE), ""),
+        ("", message(content=LARGE), "5.3.4"),
+        ("8BITMIME", message(body="8BITMIME"), "5.6.3"),
+        ("SMTPUTF8", message("grüße@remote.example"), "5.6.7"),
+    ],
+)
+async def test_what_the_remote_cannot_take_fails_before_it_is_sent(
+    mta: FakeMta, missing: str, what: Message, status: str
+) -> None:
+    """SIZE, 8BITMIME and SMTPUTF8 are looked at before MAIL."""
+    if missing:
+        mta.extensions.remove(missing)
+    (attempt,) = await delivered(mta, what)
+    assert attempt.status == (status or "2.0.0")
+    assert bool(mta.taken) == (not status)
+
+
+async def test_what_the_remote_offers_is_asked_for(mta: FakeMta) -> None:
+    """BODY, SMTPUTF8, and with DSN also RET, ENVID, NOTIFY, ORCPT; then success is the remote's to report."""
+    mta.extensions.append("DSN")
+    recipients = (recipient(0, "grüße@remote.example", "SUCCESS,FAILURE", "rfc822;a+b@c.example"),)
+    what = Message("alice@example.org", recipients, b"x\r\n", 3, "8BITMIME", False, "HDRS", "id=1")
+    (attempt,) = await delivered(mta, what)
+    assert mta.taken[0].mail == ("MAIL FROM:<alice@example.org> SIZE=3 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=id+3D1")
+    assert mta.taken[0].rcpts == ["RCPT TO:<grüße@remote.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;a+2Bb@c.example"]
+    assert attempt.success is None
+
+
+async def test_without_dsn_success_is_ours_to_report(mta: FakeMta) -> None:
+    """RFC 3461 §5.2.2: handed to a host without DSN is "relayed"."""
+    (attempt,) = await delivered(mta, message())
+    assert attempt.success == "relayed"
+
+
+def test_an_ascii_local_part_needs_no_smtputf8() -> None:
+    """Only the domain is international: it goes as A-labels."""
+    each = QueuedRecipient(0, "x@müller.example", "xn--mller-kva.example", "", "", "pending", 0, 0, 0, "", "", "")
+    assert wire_address(each) == "x@xn--mller-kva.example"
+    assert xtext("a+b=c d") == "a+2Bb+3Dc+20d"
+
+
+async def test_many_recipients_go_in_several_transactions(mta: FakeMta) -> None:
+    """More than 100 recipients are split, all over one connection."""
+    paths = [f"u{number}@remote.example" for number in range(params.MAX_TRANSACTION_RECIPIENTS + 5)]
+    attempts = await delivered(mta, message(*paths))
+    assert {attempt.outcome for attempt in attempts} == {"delivered"}
+    assert [len(taken.forward_paths) for taken in mta.taken] == [100, 5]
+    assert mta.connections == 1
+
+
+async def test_too_many_recipients_for_the_remote_come_in_the_next_transaction(mta: FakeMta) -> None:
+    """RFC 5321 §4.5.3.1.10: 452 after some recipients means "the others separately", at once."""
+    mta.recipients_limit = 2
+    attempts = await delivered(mta, message(*(f"u{number}@remote.example" for number in range(5))))
+    assert {attempt.outcome for attempt in attempts} == {"delivered"}
+    assert [len(taken.forward_paths) for taken in mta.taken] == [2, 2, 1]
+
+
+async def test_a_connection_closed_while_idle_is_stale(mta: FakeMta) -> None:
+    """A kept connection that the remote has closed loses nothing: the caller takes a new one."""
+    session = await courier(mta.port).connect("remote.example")
+    assert outcomes(await session.deliver(message())) == [("delivered", "2.0.0")]
+    mta.drop_at = "MAIL"
+    with pytest.raises(Stale):
+        await session.deliver(message())
+    assert not session.usable
+
+
+async def test_tls_is_used_where_it_is_offered(mta: FakeMta, server_tls: ssl.SSLContext) -> None:
+    """STARTTLS is taken, with any certificate, and EHLO is said again inside."""
+    mta.tls = server_tls
+    session = await courier(mta.port).connect("remote.example")
+    assert session.cipher.startswith("TLSv1.3 ")
+    await session.deliver(message())
+    await session.quit()
+    assert mta.taken[0].tls
+    assert mta.commands[:3] == ["EHLO mx.example.org", "STARTTLS", "EHLO mx.example.org"]
+
+
+async def test_a_broken_tls_does_not_stop_the_mail(mta: FakeMta) -> None:
+    """Where the handshake fails the host is dialled again and the mail goes in clear, as it would without STARTTLS."""
+    mta.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # no certificate, so no handshake comes to its end
+    assert outcomes(await delivered(mta, message())) == [("delivered", "2.0.0")]
+    assert not mta.taken[0].tls
+    assert mta.connections == 2
+
+
+async def test_an_old_server_is_greeted_with_helo(mta: FakeMta) -> None:
+    """EHLO refused: HELO, and no extensions."""
+    mta.refusals = {"EHLO": "502 what?"}
+    await delivered(mta, message())
+    assert mta.taken[0].mail == "MAIL FROM:<alice@example.org>"
+
+
+async def test_the_next_host_is_tried(mta: FakeMta) -> None:
+    """No connection, a refusing greeting, a hang-up: the next host takes the mail."""
+    refusing, hanging = FakeMta(greeting="554 5.3.2 not here"), FakeMta(drop_at="connect")
+    await refusing.start()
+    await hanging.start()
+    closed = await _closed_port()
+    session = await courier(closed, refusing.port, hanging.port, mta.port).connect("remote.example")
+    assert session.target.port == mta.port
+    await session.quit()
+    await refusing.stop()
+    await hanging.stop()
+
+
+async def test_without_any_host_the_mail_waits(mta: FakeMta) -> None:
+    """Even a 5yz greeting is temporary: it speaks of the host, not of the mail. The last host's words are kept."""
+    mta.greeting = "554 5.3.2 not today"
+    with pytest.raises(NotDelivered) as caught:
+        await courier(await _closed_port(), mta.port).connect("remote.example")
+    assert (caught.value.status, caught.value.permanent) == ("4.3.2", False)
+    assert caught.value.reply == "554 5.3.2 not today"
+
+
+async def test_an_aborted_session_sends_no_dot(mta: FakeMta) -> None:
+    """Stopping in the middle of a content never looks like its end to the remote."""
+    mta.hold = asyncio.Event()
+    session = await courier(mta.port).connect("remote.example")
+    task = asyncio.create_task(session.deliver(message(content=b"x\r\n" * 10)))
+    await mta.at_dot.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    session.abort()
+    assert not session.usable
+    mta.hold.set()
+
+
+async def _closed_port() -> int:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = int(server.sockets[0].getsockname()[1])
+    server.close()
+    await server.wait_closed()
+    return port
