@@ -23,7 +23,7 @@ WRITE_TIMEOUT = 300.0  # a client that takes nothing for so long is cut off
 
 # Patience
 LOGIN_FAILURES = 3  # failed logins before BYE
-MAX_BAD = 25  # BAD commands in one session before BYE: not an IMAP client
+MAX_BAD = 25  # BAD commands without an OK between them before BYE: not an IMAP client
 STOP_GRACE = 5.0  # commands under way may finish for so long when the server stops
 TLS_HANDSHAKE_TIMEOUT = 30.0
 

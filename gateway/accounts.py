@@ -1,0 +1,186 @@
+"""The users whose mail this machine keeps: their keys, their stores, and who may log in.
+
+An account is complete once its `password` file exists, which is written last: an interrupted `user add` leaves keys
+that the next `user add` of the same address takes up again.
+"""
+
+import asyncio
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gateway.errors import ConfigurationError, OperatorError
+from gateway.mailbox.errors import MailboxError
+from gateway.mailbox.store import MailStore
+from gateway.site import Site, make_private, read_identity, write_private
+from p2pcore.crypto.certificates import Certificate, parse_certificate
+from p2pcore.crypto.files import sync_directory
+from p2pcore.crypto.identity_file import load_identity, save_identity, seal_kit
+from p2pcore.crypto.keys import HpkeKey, SigningKey
+from p2pcore.crypto.passwords import hash_password, verify_password
+from p2pcore.errors import Malformed
+from p2pcore.names import canonical_address
+from p2pcore.records import Identity
+
+SHORTEST_PASSWORD = 8  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One user's open account."""
+
+    address: str
+    identity: Identity
+    password: str  # PHC string
+    key: bytes  # of the mailbox, 32 octets
+    store: MailStore
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """A recovery kit on disk, and the passphrase that opens it, which is nowhere else."""
+
+    path: Path
+    passphrase: str
+
+
+class Accounts:
+    """The open accounts of this machine; answers logins."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._open: dict[str, Account] = {}
+        self._nobody = hash_password(secrets.token_hex(16))
+
+    async def open(self, address: str) -> Account:
+        """Open the account of a canonical address. Raises ConfigurationError where its files cannot be used."""
+        directory = self._site.account_directory(address)
+        identity = read_identity(directory / "identity", f"user {address}")
+        password = _read(directory / "password").decode(errors="replace")
+        key = _read(directory / "mailbox.key")
+        try:
+            store = await MailStore.open(directory / "mailbox", key)
+        except (MailboxError, OSError, ValueError) as error:
+            raise ConfigurationError(f"{directory / 'mailbox'}: the mail of {address}: {error}") from error
+        account = Account(address, identity, password, key, store)
+        self._open[address] = account
+        return account
+
+    async def close(self, address: str) -> None:
+        """Close an account; does nothing where it is not open."""
+        account = self._open.pop(address, None)
+        if account is not None:
+            await account.store.close()
+
+    async def reload_password(self, address: str) -> None:
+        """Take the password on disk for logins from now on; sessions stay."""
+        account = self._open.get(address)
+        if account is not None:
+            phc = _read(self._site.account_directory(address) / "password").decode(errors="replace")
+            self._open[address] = replace(account, password=phc)
+
+    async def close_all(self) -> None:
+        """Close every account."""
+        for address in tuple(self._open):
+            await self.close(address)
+
+    @property
+    def all(self) -> tuple[Account, ...]:
+        return tuple(self._open.values())
+
+    async def authenticate(self, user: str, password: str) -> MailStore | None:
+        """Return the store of `user` (address or local part) if `password` is hers; as slow for an unknown name."""
+        account = await self._logged_in(user, password)
+        return account.store if account else None
+
+    async def authenticate_sender(self, user: str, password: str) -> Certificate | None:
+        """Return the certificate of `user` if `password` is hers, as `authenticate`."""
+        account = await self._logged_in(user, password)
+        return parse_certificate(account.identity.certificate) if account else None
+
+    async def _logged_in(self, user: str, password: str) -> Account | None:
+        account = self._named(user)
+        phc = account.password if account else self._nobody
+        correct = await asyncio.to_thread(verify_password, phc, password)
+        if account is None or not correct or self._open.get(account.address) is not account:  # closed meanwhile
+            return None
+        return account
+
+    def _named(self, user: str) -> Account | None:
+        try:
+            return self._open.get(canonical_address(user if "@" in user else f"{user}@{self._site.config.domain.name}"))
+        except Malformed:
+            return None
+
+
+def check_password(password: str) -> None:
+    """Raises OperatorError where `password` will not do."""
+    if len(password) < SHORTEST_PASSWORD:
+        raise OperatorError(f"the password is too short: use at least {SHORTEST_PASSWORD} characters")
+
+
+def prepare_keys(directory: Path, address: str, domain: str) -> Identity:
+    """Return the keys in `directory`, made there first if there are none; the certificate may still be missing."""
+    path = directory / "identity"
+    if path.exists():
+        return load_identity(path)
+    make_private(directory)
+    identity = Identity(
+        role="user",
+        domain=domain,
+        name=address,
+        signing_key=SigningKey.generate().private_bytes,
+        hpke_keys=(HpkeKey.generate().private_bytes,),
+        certificate=b"",
+        authority=b"",
+    )
+    save_identity(path, identity)
+    return identity
+
+
+def complete(directory: Path, identity: Identity, password: str) -> Kit:
+    """Install the account of a newly admitted user, with a recovery kit; as `install`."""
+    check_password(password)
+    kit = write_kit(directory, identity)
+    install(directory, identity, password)
+    return kit
+
+
+def install(directory: Path, identity: Identity, password: str) -> None:
+    """Write the admitted `identity`, the mailbox key and, last, the password of an account; durable on return.
+
+    A mailbox that is there is kept. Raises OperatorError, OSError.
+    """
+    check_password(password)
+    make_private(directory)
+    save_identity(directory / "identity", identity)
+    if not (directory / "mailbox.key").exists():
+        write_private(directory / "mailbox.key", secrets.token_bytes(32))
+    set_password(directory, password)
+
+
+def write_kit(directory: Path, identity: Identity) -> Kit:
+    """Replace the recovery kit of an account by one under a fresh passphrase; durable on return."""
+    kit = Kit(directory / "recovery.kit", "-".join(secrets.token_hex(3) for _ in range(6)))
+    write_private(kit.path, seal_kit(identity, kit.passphrase))
+    return kit
+
+
+def set_password(directory: Path, password: str) -> None:
+    """Make `password` the one that mail readers log in with; durable on return. Raises OperatorError."""
+    check_password(password)
+    write_private(directory / "password", hash_password(password).encode())
+
+
+def retire(directory: Path) -> None:
+    """Let an account be no account any more; its keys and its mail stay. Durable on return. Raises OSError."""
+    if directory.is_dir():
+        (directory / "password").unlink(missing_ok=True)
+        sync_directory(directory)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error

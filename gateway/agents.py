@@ -1,0 +1,105 @@
+"""The agents of this machine's users: one per account, started and stopped with it."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import structlog
+
+from gateway.accounts import Account, Accounts
+from gateway.network import Member, Network
+from gateway.outboxes import Outboxes
+from gateway.site import Site
+from gateway.starting import starting
+from gateway.sync.agent import Agent, instance_of
+from gateway.sync.cleanup import Cleanup
+from gateway.sync.ingest import Ingest
+from p2pcore.crypto.keys import HpkeKey
+from p2pcore.mail.finish import Finisher
+from p2pcore.mail.read import InboxReader
+from p2pcore.mail.retrieve import Retriever
+
+FIRST_PAUSE = 1.0  # seconds before an agent that failed begins again; doubled up to LAST_PAUSE
+LAST_PAUSE = 300.0
+
+log = structlog.get_logger("agents")
+
+
+class Agents:
+    """Runs one agent and one outbox per open account."""
+
+    def __init__(self, site: Site, network: Network, accounts: Accounts, outboxes: Outboxes) -> None:
+        self._site = site
+        self._network = network
+        self._accounts = accounts
+        self._outboxes = outboxes
+        self._running: dict[str, tuple[asyncio.Task[None], AsyncExitStack]] = {}
+
+    async def start(self) -> None:
+        """Open every account of the site and start its agent."""
+        for address in self._site.account_addresses():
+            await self.add(address)
+
+    async def stop(self) -> None:
+        """Stop every agent; the accounts stay open for their owner to close."""
+        for address in tuple(self._running):
+            await self._cancel(address)
+
+    async def add(self, address: str) -> None:
+        """Open the account of a canonical address and start its agent. Raises ConfigurationError."""
+        account = await self._accounts.open(address)
+        async with AsyncExitStack() as stack:
+            member = await stack.enter_async_context(self._network.member(account.identity))
+            with starting(f"{self._site.account_directory(address)}"):
+                await self._outboxes.open(stack, account, member)
+            task = asyncio.create_task(self._run(account, member), name=f"agent of {address}")
+            self._running[address] = task, stack.pop_all()
+
+    async def remove(self, address: str) -> None:
+        """Stop the agent of an address and close its account; does nothing where none is open."""
+        await self._cancel(address)
+        await self._accounts.close(address)
+
+    async def _cancel(self, address: str) -> None:
+        if address in self._running:
+            task, stack = self._running.pop(address)
+            task.cancel()
+            await asyncio.wait([task])
+            await stack.aclose()
+
+    async def _run(self, account: Account, member: Member) -> None:
+        """Run one agent; a fault in it is logged and it begins again, as after a restart of the process."""
+        pause, now = FIRST_PAUSE, asyncio.get_running_loop().time
+        while True:
+            started = now()
+            try:
+                await (await self._build(account, member)).run()
+            except Exception:
+                if now() - started > LAST_PAUSE:
+                    pause = FIRST_PAUSE
+                log.exception("agent failed; it begins again", address=account.address, seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LAST_PAUSE)
+
+    async def _build(self, account: Account, member: Member) -> Agent:
+        network = self._network
+        instance = await instance_of(account.store)
+        keys = [HpkeKey.from_bytes(key) for key in account.identity.hpke_keys]
+        reader = InboxReader(
+            member.replicas,
+            member.peers,
+            member.signer.certificate.inbox_key,
+            instance,
+            network.clock,
+            foreign=lambda other: _warn_of_second_agent(account.address, other),
+            seen=account.store.seen,
+        )
+        retriever = Retriever(member.replicas, self._site.temporary)
+        ingest = Ingest(account.store, retriever, keys, self._site.config.domain.name, give_up=reader.reopen)
+        cleanup = Cleanup(
+            account.store, Finisher(member.replicas, member.signer, instance, network.clock), network.clock
+        )
+        return Agent(reader, ingest, cleanup)
+
+
+def _warn_of_second_agent(address: str, instance: bytes) -> None:
+    log.error("another agent reads this inbox: the mail is being split", address=address, instance=instance.hex())

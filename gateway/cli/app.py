@@ -1,0 +1,44 @@
+"""The `p2pmail` command: gathers the subcommands and turns failures into one line and an exit code."""
+
+import os
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from gateway.cli import demo, directory, init, join, queue, run, status, user
+from gateway.errors import OperatorError
+from p2pcore.errors import Failure
+
+app = typer.Typer(
+    name="p2pmail",
+    help="Mail without a mail server: sealed on arrival, replicated on a Kademlia network, read over IMAP.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for module in (init, run, status, user, queue, directory, join, demo):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line; exit 0 on success, 2 where nothing could be started, 1 on any other failure."""
+    os.umask(0o077)  # keys, databases, sockets: everything that is made here is its owner's alone
+    try:
+        app(standalone_mode=True)
+    except OperatorError as error:
+        fail(str(error), error.exit_code)
+    except Failure as error:
+        fail(str(error), 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader (head, less) has seen enough
+        sys.exit(1)
+    except OSError as error:
+        fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+
+
+def fail(message: str, exit_code: int) -> None:
+    """Print `message` as an error and exit."""
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(exit_code)

@@ -1,0 +1,88 @@
+"""`p2pmail queue` and `p2pmail dkim`: mail on its way out, and the key that signs it."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gateway import control
+from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
+from gateway.config_rules import dkim_selector
+from gateway.site import Site
+from p2pcore.crypto.dkim_keys import zone_line
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="As `p2pmail queue list` shows it.")]
+
+
+def register(app: typer.Typer) -> None:
+    queue = typer.Typer(help="Mail on its way out: the gateway's queue and the users' outboxes.", no_args_is_help=True)
+    app.add_typer(queue, name="queue")
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+
+    @queue.command("list")
+    def list_queue(
+        config: ConfigFile = DEFAULT_CONFIG,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    ) -> None:
+        """List what waits, with the last reply."""
+        items = _ask(config, "queue-list")
+        if as_json:
+            print(json.dumps(items, indent=2))
+            return
+        for item in items:
+            console.print(
+                f"{item['id']}  {item['where']}  {_time(item['accepted'])}  <{item['from']}>  {item['size']} octets"
+            )
+            for recipient in item["recipients"]:
+                due = f", next attempt {_time(recipient['next_attempt'])}" if recipient["state"] == "pending" else ""
+                reply = _plain(recipient["reply"])
+                console.print(f"    {recipient['to']}: {recipient['state']}{due}  {reply}")
+        if not items:
+            console.print("Nothing waits.")
+
+    @queue.command("show")
+    def show(message: Id, config: ConfigFile = DEFAULT_CONFIG) -> None:
+        """Show one message's envelope and what happened to each recipient."""
+        print(json.dumps(_ask(config, "queue-show", id=message), indent=2))
+
+    @queue.command("retry")
+    def retry(
+        message: Annotated[str, typer.Argument(metavar="[ID]", help="One message; none: all.")] = "",
+        config: ConfigFile = DEFAULT_CONFIG,
+    ) -> None:
+        """Try now, also what was held."""
+        console.print(f"{_ask(config, 'queue-retry', id=message)} to be tried now.")
+
+    @queue.command("hold")
+    def hold(message: Id, config: ConfigFile = DEFAULT_CONFIG) -> None:
+        """Leave a message of the gateway's queue alone until `queue retry`."""
+        _ask(config, "queue-hold", id=message)
+        console.print(f"{message} is held.")
+
+    @queue.command("remove")
+    def remove(message: Id, config: ConfigFile = DEFAULT_CONFIG) -> None:
+        """Take a message out, without any report to its sender."""
+        _ask(config, "queue-remove", id=message)
+        console.print(f"{message} is removed.")
+
+    @app.command("dkim")
+    def dkim(config: ConfigFile = DEFAULT_CONFIG) -> None:
+        """Print the DNS record of this gateway's DKIM key (made now if there is none)."""
+        site = Site.open(config)
+        print(zone_line(dkim_selector(site.config), site.config.domain.name, site.dkim_key()))
+
+
+def _ask(config: Path, command: str, **arguments: str) -> Any:
+    return control.ask(Site.open(config).control_socket, command, arguments)
+
+
+def _plain(text: str) -> str:
+    """Return a stranger's words without what a terminal would obey."""
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S") if milliseconds else ""

@@ -1,0 +1,44 @@
+"""`p2pmail status`: what the running process knows and holds."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gateway import control
+from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
+from gateway.site import Site
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("status")
+    def status(
+        config: ConfigFile = DEFAULT_CONFIG,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    ) -> None:
+        """Ask the running process: roles, contacts, objects and entries held, accounts, warnings."""
+        site = Site.open(config)
+        report = control.ask(site.control_socket, "status", {})
+        if as_json:
+            print(json.dumps(report, indent=2))
+        else:
+            show(report, Console(highlight=False, soft_wrap=True))
+
+
+def show(report: dict[str, Any], console: Console) -> None:
+    """Print a status report for a person."""
+    table = Table(box=None, show_header=False)
+    for name, value in report.items():
+        if name in ("accounts", "warnings"):
+            continue
+        shown = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else value
+        table.add_row(name.replace("_", " "), ", ".join(shown) if isinstance(shown, list) else str(shown))
+    console.print(table)
+    for account in report["accounts"]:
+        counted = f"{account['messages']} messages in {account['mailboxes']} mailboxes"
+        console.print(f"{account['address']}: {counted}", markup=False)
+    for warning in report["warnings"]:
+        console.print(f"[yellow]warning:[/] {escape(warning)}")

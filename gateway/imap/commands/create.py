@@ -1,0 +1,33 @@
+"""CREATE (RFC 3501 §6.3.3), with the special use of RFC 6154 §3."""
+
+from dataclasses import dataclass
+
+from gateway.imap.errors import Bad, No
+from gateway.imap.lexer import Lexer
+from gateway.imap.session import Done, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    name: str
+    uses: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, lexer: Lexer) -> "Create":
+        lexer.space()
+        name = lexer.mailbox()
+        uses: list[str] = []
+        if lexer.skip(b" ("):
+            parameter = lexer.word("a parameter")
+            if parameter != "USE":
+                raise Bad(f"CREATE has no parameter {parameter}")
+            lexer.space()
+            uses = lexer.parenthesised(lexer.flag, empty=True)
+            lexer.expect(b")")
+        return cls(name, tuple(uses))
+
+    async def run(self, session: Session) -> Done:
+        if len(self.uses) > 1:
+            raise No("a mailbox has one special use", "USEATTR")
+        await session.store.create(self.name, "\\" + self.uses[0].lstrip("\\").capitalize() if self.uses else None)
+        return Done()

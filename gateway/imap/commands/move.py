@@ -1,0 +1,40 @@
+"""MOVE (RFC 6851). The EXPUNGE responses are the news at its end."""
+
+from dataclasses import dataclass
+
+from gateway.imap.commands.copy import copy_code, messages_to_copy, parse_copy
+from gateway.imap.errors import No
+from gateway.imap.lexer import Lexer
+from gateway.imap.sequence_sets import SequenceSet
+from gateway.imap.session import Done, Session
+from gateway.mailbox.errors import NoSuchMailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    messages: SequenceSet
+    destination: str
+    by_uid: bool = False
+
+    @classmethod
+    def parse(cls, lexer: Lexer) -> "Move":
+        return cls(*parse_copy(lexer))
+
+    async def run(self, session: Session) -> Done:
+        selection = session.writable_selection
+        uids = messages_to_copy(session, self.messages, by_uid=self.by_uid)
+        try:
+            uidvalidity, pairs = await session.store.move(selection.mailbox.id, uids, self.destination)
+        except NoSuchMailbox as error:
+            raise No(str(error), "TRYCREATE") from None
+        code = copy_code(uidvalidity, pairs)
+        if code is not None:
+            session.untagged_ok("moved", code)  # RFC 6851 §4.3: before the EXPUNGE responses
+        return Done()
+
+
+@dataclass(frozen=True, slots=True)
+class UidMove:
+    @classmethod
+    def parse(cls, lexer: Lexer) -> Move:
+        return Move(*parse_copy(lexer), by_uid=True)

@@ -1,0 +1,156 @@
+"""One message's FETCH response (RFC 3501 §7.4.2): what is small in one go, large bodies in pieces.
+
+Nothing is parsed: values were made when the message was stored, bodies are octet ranges of it. A message that
+vanishes before the first octet has left gives NoSuchMessage; after that the response cannot be ended, and the
+connection is broken off.
+"""
+
+from gateway.imap import params, responses
+from gateway.imap.fetch_items import FetchItem, Item, Section
+from gateway.imap.sections import choose_fields, locate
+from gateway.imap.session import Session
+from gateway.mail.structure import Part
+from gateway.mailbox.errors import NoSuchMessage
+from gateway.mailbox.model import Precomputed
+
+NEEDS_PRECOMPUTED = frozenset({Item.ENVELOPE, Item.BODY, Item.BODYSTRUCTURE})
+
+
+class FetchResponse:
+    """The response for one message of the session's view. `structure` is None if no item needs it, or it is gone."""
+
+    def __init__(self, session: Session, uid: int, structure: Precomputed | None) -> None:
+        self._session = session
+        self._mailbox_id = session.selection.mailbox.id
+        self._uid = uid
+        self._structure = structure
+        self._root: Part | None = None
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._begun = False
+        self._header: tuple[tuple[int, int], bytes] | None = None
+
+    async def send(self, items: tuple[FetchItem, ...]) -> None:
+        """Write the response. Raises NoSuchMessage, with nothing written."""
+        view = self._session.selection.view
+        seq = view.seq(self._uid)
+        if seq is None or view.is_gone(self._uid):
+            raise NoSuchMessage(f"message {self._uid} is gone")
+        self._put(b"* %d FETCH (" % seq)
+        try:
+            for place, item in enumerate(items):
+                if place:
+                    self._put(b" ")
+                if isinstance(item, Section):
+                    await self._section(item)
+                else:
+                    self._put(item.value + b" " + self._value(item))
+        except Exception as error:
+            if not self._begun:
+                raise
+            self._session.channel.abort()
+            raise ConnectionResetError("a message vanished while it was being sent") from error
+        self._put(b")\r\n")
+        self._session.channel.write(b"".join(self._held))
+        if Item.FLAGS in items:
+            view.told(view.rows[self._uid])
+
+    def _put(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_size += len(data)
+
+    async def _relieve(self) -> None:
+        """Let what is held go out once it is much; from then on the response must be completed."""
+        if self._held_size > params.BODY_PIECE:
+            self._begun = True
+            self._session.channel.write(b"".join(self._held))
+            self._held.clear()
+            self._held_size = 0
+            await self._session.channel.flush()
+
+    def _value(self, item: Item) -> bytes:
+        view = self._session.selection.view
+        row = view.rows[self._uid]
+        match item:
+            case Item.UID:
+                return b"%d" % row.uid
+            case Item.FLAGS:
+                return responses.flags(view.flags(row.uid))
+            case Item.INTERNALDATE:
+                return responses.internal_date(row)
+            case Item.SIZE:
+                return b"%d" % row.size
+            case Item.MODSEQ:
+                return b"(%d)" % row.modseq
+            case Item.ENVELOPE:
+                return self._precomputed().envelope
+            case Item.BODY:
+                return self._precomputed().body
+            case Item.BODYSTRUCTURE:
+                return self._precomputed().bodystructure
+
+    def _precomputed(self) -> Precomputed:
+        if self._structure is None:
+            raise NoSuchMessage(f"message {self._uid} is gone")
+        return self._structure
+
+    async def _section(self, section: Section) -> None:
+        structure = self._precomputed()
+        place: tuple[int, int] | None
+        if not section.part and not section.text:
+            place = 0, structure.size
+        elif not section.part and section.text.startswith("HEADER"):
+            place = 0, structure.header_size
+        else:
+            if self._root is None:
+                self._root = structure.structure
+            place = locate(section, self._root, structure.size)
+        if place is None:
+            self._put(section.label + b" NIL")  # nstring: the message has no such part
+        elif section.fields:
+            header = await self._read_header(place)
+            exclude = section.text == "HEADER.FIELDS.NOT"
+            data = _partial(choose_fields(header, section.fields, exclude=exclude), section)
+            self._put(b"%s {%d}\r\n%s" % (section.label, len(data), data))
+        else:
+            await self._range(section.label, *_partial_range(*place, section))
+
+    async def _read_header(self, place: tuple[int, int]) -> bytes:
+        if self._header is None or self._header[0] != place:
+            self._header = place, await self._read(*place)
+        return self._header[1]
+
+    async def _range(self, label: bytes, offset: int, length: int) -> None:
+        """Put a range of the message, at most BODY_PIECE of it in memory at a time."""
+        end = offset + length
+        piece = await self._read(offset, min(length, params.BODY_PIECE)) if length else b""
+        self._put(b"%s {%d}\r\n%s" % (label, length, piece))
+        offset += len(piece)
+        while offset < end:
+            await self._relieve()
+            piece = await self._read(offset, min(end - offset, params.BODY_PIECE))
+            self._put(piece)
+            offset += len(piece)
+        await self._relieve()
+
+    async def _read(self, offset: int, length: int) -> bytes:
+        data = await self._session.store.read(self._mailbox_id, self._uid, offset, length)
+        if len(data) != length:
+            raise NoSuchMessage(f"message {self._uid} is shorter than its structure says")
+        return data
+
+
+def _partial(data: bytes, section: Section) -> bytes:
+    if section.partial is None:
+        return data
+    first, length = section.partial
+    return data[first : first + length]
+
+
+def _partial_range(offset: int, length: int, section: Section) -> tuple[int, int]:
+    """RFC 3501 §6.4.5: a range beyond the end is an empty string."""
+    if section.partial is None:
+        return offset, length
+    first, wanted = section.partial
+    first = min(first, length)
+    return offset + first, min(wanted, length - first)

@@ -1,0 +1,230 @@
+"""SEARCH's keys (RFC 3501 §6.4.4): parsed without a mailbox, then resolved against the session's numbering.
+
+Sequence numbers and \\Recent mean something only to one session, so `resolve` turns them into UIDs; everything else
+is the store's own vocabulary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from gateway.imap.dates import parse_date
+from gateway.imap.errors import Bad, No
+from gateway.imap.flags import system_flag
+from gateway.imap.lexer import Lexer
+from gateway.imap.sequence_sets import SequenceSet
+from gateway.imap.view import View
+from gateway.mailbox import search as store
+
+_MAX_DEPTH = 200  # of NOT, OR and parentheses together; an OR of many terms nests once per term
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Messages by sequence number."""
+
+    numbers: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class UidSet:
+    """Messages by UID."""
+
+    uids: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Messages that this session was the first to be told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    terms: tuple["Term", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    a: "Term"
+    b: "Term"
+
+
+@dataclass(frozen=True, slots=True)
+class Negated:
+    term: "Term"
+
+
+Term = (
+    Positions
+    | UidSet
+    | Recent
+    | AllOf
+    | AnyOf
+    | Negated
+    | store.All
+    | store.Flag
+    | store.Header
+    | store.Text
+    | store.Body
+    | store.Date
+    | store.Larger
+    | store.Smaller
+    | store.ModSeq
+)
+
+_FLAGS = ("ANSWERED", "DELETED", "DRAFT", "FLAGGED", "SEEN")
+_HEADERS = ("BCC", "CC", "FROM", "SUBJECT", "TO")
+_DATES: dict[str, tuple[Literal["internal", "sent"], Literal["before", "on", "since"]]] = {
+    "BEFORE": ("internal", "before"),
+    "ON": ("internal", "on"),
+    "SINCE": ("internal", "since"),
+    "SENTBEFORE": ("sent", "before"),
+    "SENTON": ("sent", "on"),
+    "SENTSINCE": ("sent", "since"),
+}
+_CHARSETS = {"UTF-8": "utf-8", "US-ASCII": "ascii"}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A parsed SEARCH; `modseq` if it asks for mod-sequences (RFC 7162 §3.1.5)."""
+
+    term: AllOf
+    modseq: bool
+
+
+def parse_search(lexer: Lexer) -> Program:
+    """`[CHARSET name] key…`. Raises Bad, and No with BADCHARSET."""
+    charset = "utf-8"  # RFC 3501 says US-ASCII; clients send UTF-8 without saying so
+    if lexer.skip(b"CHARSET "):
+        name = lexer.astring("a charset").decode("ascii", "replace").upper()
+        if name not in _CHARSETS:
+            raise No(f"the charset {name} is not known", "BADCHARSET (US-ASCII UTF-8)")
+        charset = _CHARSETS[name]
+        lexer.space()
+    return _Parser(lexer, charset).program()
+
+
+class _Parser:
+    def __init__(self, lexer: Lexer, charset: str) -> None:
+        self._lexer = lexer
+        self._charset = charset
+        self._depth = 0
+        self._modseq = False
+
+    def program(self) -> Program:
+        terms = [self._key()]
+        while not self._lexer.at_end and self._lexer.skip(b" ") and not self._lexer.at_end:
+            terms.append(self._key())
+        return Program(AllOf(tuple(terms)), self._modseq)
+
+    def _key(self) -> Term:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise Bad(f"search keys nested deeper than {_MAX_DEPTH}")
+        try:
+            if self._lexer.peek(b"("):
+                return AllOf(tuple(self._lexer.parenthesised(self._key)))
+            if self._lexer.at_sequence_set():
+                return Positions(self._lexer.sequence_set())
+            return self._named(self._lexer.word("a search key"))
+        finally:
+            self._depth -= 1
+
+    def _named(self, name: str) -> Term:
+        if name in _FLAGS:
+            return store.Flag("\\" + name.capitalize(), present=True)
+        if name.startswith("UN") and name[2:] in _FLAGS:
+            return store.Flag("\\" + name[2:].capitalize(), present=False)
+        if name in _HEADERS:
+            return store.Header(name.capitalize(), self._text())
+        if name in _DATES:
+            return store.Date(*_DATES[name], self._date())
+        parser = self._OTHERS.get(name)
+        if parser is None:
+            raise Bad(f"SEARCH has no key {name}")
+        return parser(self)
+
+    def _text(self) -> str:
+        self._lexer.space()
+        try:
+            return self._lexer.astring().decode(self._charset)
+        except UnicodeDecodeError:
+            raise Bad(f"the string is not {self._charset.upper()}") from None
+
+    def _date(self) -> date:
+        return parse_date(self._text())
+
+    def _number(self) -> int:
+        self._lexer.space()
+        return self._lexer.number()
+
+    def _sub_key(self) -> Term:
+        self._lexer.space()
+        return self._key()
+
+    def _keyword(self) -> str:
+        self._lexer.space()
+        return system_flag(self._lexer.flag())
+
+    def _header(self) -> Term:
+        field = self._text()
+        return store.Header(field, self._text())
+
+    def _or(self) -> Term:
+        first = self._sub_key()
+        return AnyOf(first, self._sub_key())
+
+    def _uid(self) -> Term:
+        self._lexer.space()
+        return UidSet(self._lexer.sequence_set())
+
+    def _modseq_key(self) -> Term:
+        """RFC 7162 §3.1.5: the entry name and type are for per-flag mod-sequences, which we do not keep."""
+        self._lexer.space()
+        if self._lexer.peek(b'"'):
+            self._lexer.string()
+            self._lexer.space()
+            if self._lexer.word("priv, shared or all") not in ("PRIV", "SHARED", "ALL"):
+                raise Bad("the entry type is priv, shared or all")
+            self._lexer.space()
+        self._modseq = True
+        return store.ModSeq(self._lexer.number(maximum=2**63 - 1))
+
+    _OTHERS: dict[str, Callable[["_Parser"], Term]] = {  # noqa: RUF012 (never changed)
+        "ALL": lambda self: store.All(),
+        "RECENT": lambda self: Recent(),
+        "OLD": lambda self: Negated(Recent()),
+        "NEW": lambda self: AllOf((Recent(), store.Flag("\\Seen", present=False))),
+        "KEYWORD": lambda self: store.Flag(self._keyword(), present=True),
+        "UNKEYWORD": lambda self: store.Flag(self._keyword(), present=False),
+        "BODY": lambda self: store.Body(self._text()),
+        "TEXT": lambda self: store.Text(self._text()),
+        "HEADER": lambda self: self._header(),
+        "LARGER": lambda self: store.Larger(self._number()),
+        "SMALLER": lambda self: store.Smaller(self._number()),
+        "NOT": lambda self: Negated(self._sub_key()),
+        "OR": lambda self: self._or(),
+        "UID": lambda self: self._uid(),
+        "MODSEQ": lambda self: self._modseq_key(),
+    }
+
+
+def resolve(term: Term, view: View) -> store.SearchKey:
+    """The store's key for what a session asked. Raises Bad for sequence numbers that it does not have."""
+    match term:
+        case Positions(numbers):
+            return store.Uids(frozenset(view.uids[seq - 1] for seq in numbers.positions(len(view))))
+        case UidSet(uids):
+            return store.Uids(frozenset(uids.select(view.uids)))
+        case Recent():
+            return store.Uids(frozenset(view.recent))
+        case AllOf(terms):
+            return store.And(tuple(resolve(each, view) for each in terms))
+        case AnyOf(a, b):
+            return store.Or(resolve(a, view), resolve(b, view))
+        case Negated(inner):
+            return store.Not(resolve(inner, view))
+        case _:
+            return term

@@ -1,0 +1,74 @@
+"""Where a BODY[…] section lies in a message (RFC 3501 §6.4.5), and the choice of header fields from it."""
+
+from collections.abc import Iterable
+
+from gateway.imap.fetch_items import Section
+from gateway.mail.structure import Part
+
+
+def locate(section: Section, root: Part, size: int) -> tuple[int, int] | None:
+    """Offset and length of the section in a message of `size` octets; None if the message has no such section.
+
+    For HEADER.FIELDS it is the whole header, to be cut by `choose_fields`. `partial` is not applied.
+    """
+    if not section.part:
+        message = root
+        if not section.text:
+            return 0, size
+    else:
+        part = _find(root, section.part)
+        if part is None:
+            return None
+        if not section.text:
+            return part.body_offset, part.body_length
+        if section.text == "MIME":
+            return part.header_offset, part.header_length
+        if part.type != "message" or not part.children:
+            return None  # HEADER and TEXT are of messages only
+        message = part.children[0]
+    if section.text == "TEXT":
+        return message.body_offset, message.body_length
+    return message.header_offset, message.header_length
+
+
+def _find(root: Part, path: Iterable[int]) -> Part | None:
+    parts = _body_parts(root)
+    found = root
+    for number in path:
+        if number > len(parts):
+            return None
+        found = parts[number - 1]
+        if found.type == "multipart":
+            parts = found.children
+        else:
+            parts = _body_parts(found.children[0]) if found.children else ()
+    return found
+
+
+def _body_parts(message: Part) -> tuple[Part, ...]:
+    """A message's parts: of one that is no multipart, the one part is its body (every message has part 1)."""
+    return message.children if message.type == "multipart" else (message,)
+
+
+def choose_fields(header: bytes, names: Iterable[bytes], *, exclude: bool) -> bytes:
+    """The fields with (or without) these names, in order and unchanged, with the header's empty line if it has one."""
+    wanted = frozenset(name.upper() for name in names)
+    chosen: list[bytes] = []
+    taking = False
+    for line in _lines(header):
+        if line in (b"\r\n", b"\n"):
+            chosen.append(line)  # RFC 3501 §6.4.5: the delimiting blank line is in all header fetches
+            break
+        if line[:1] not in (b" ", b"\t"):
+            name, colon, _ = line.partition(b":")
+            taking = ((name.rstrip(b" \t").upper() in wanted) if colon else False) != exclude
+        if taking:
+            chosen.append(line)
+    return b"".join(chosen)
+
+
+def _lines(header: bytes) -> list[bytes]:
+    """Lines ended by LF only, so that a bare CR stays inside its line."""
+    lines = [line + b"\n" for line in header.split(b"\n")]
+    last = lines.pop()
+    return lines if last == b"\n" else [*lines, last[:-1]]

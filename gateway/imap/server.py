@@ -1,0 +1,136 @@
+"""The listeners, and what all sessions share: limits, TLS, accounts."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from gateway.imap import params, responses
+from gateway.imap.account import Account
+from gateway.imap.connection import Connection
+from gateway.imap.errors import No
+from gateway.imap.params import ImapLimits
+from gateway.imap.session import Accounts
+from gateway.imap.stream import Stream
+from p2pcore.endpoint import Endpoint
+
+_log = structlog.get_logger("imap")
+
+
+class ImapServer:
+    """IMAP for some accounts. `tls` None: neither STARTTLS nor implicit TLS.
+
+    `spool_directory` is where large APPENDs pass through in unlinked files (None: the system's temporary directory).
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        tls: ssl.SSLContext | None,
+        limits: ImapLimits | None = None,
+        *,
+        spool_directory: Path | None = None,
+    ) -> None:
+        self.limits = limits if limits is not None else ImapLimits()
+        self.tls_available = tls is not None
+        self._accounts = accounts
+        self._tls = tls
+        self._spool_directory = spool_directory
+        self._open: dict[int, Account] = {}  # by id() of its store, while it has sessions
+        self._listeners: list[asyncio.Server] = []
+        self._connections: dict[asyncio.Task[None], Connection] = {}
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The bound sockets, in the order of the endpoints given to `start`."""
+        return tuple(bound for listener in self._listeners for bound in listener.sockets)
+
+    @property
+    def sessions(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    async def start(self, plain: Sequence[Endpoint], implicit_tls: Sequence[Endpoint]) -> None:
+        """Listen. Raises OSError, with nothing left listening, if an endpoint cannot be bound; ValueError for
+        implicit TLS without a certificate."""
+        if implicit_tls and self._tls is None:
+            raise ValueError("implicit TLS needs a certificate")
+        try:
+            for endpoint in plain:
+                await self._listen(endpoint, None)
+            for endpoint in implicit_tls:
+                await self._listen(endpoint, self._tls)
+        except OSError:
+            await self.stop()
+            raise
+
+    async def _listen(self, endpoint: Endpoint, tls: ssl.SSLContext | None) -> None:
+        # a handshake under way is limited in time only: it is no session yet
+        patience = min(params.TLS_HANDSHAKE_TIMEOUT, self.limits.login_timeout) if tls is not None else None
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: Stream(self._accept),
+            endpoint.host,
+            endpoint.port,
+            ssl=tls,
+            ssl_handshake_timeout=patience,
+            ssl_shutdown_timeout=params.STOP_GRACE if tls is not None else None,
+        )
+        self._listeners.append(listener)
+
+    async def stop(self) -> None:
+        """Stop listening, let commands under way finish for STOP_GRACE, say BYE to all."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for connection in self._connections.values():
+            connection.stop()
+        if self._connections:
+            _, late = await asyncio.wait(tuple(self._connections), timeout=params.STOP_GRACE)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    def _accept(self, stream: Stream) -> None:
+        if len(self._connections) >= self.limits.connections:
+            _log.warning("imap connection refused: too many", peer=stream.peer, limit=self.limits.connections)
+            stream.write(responses.status("*", b"BYE", "too many connections; try again later", "UNAVAILABLE"))
+            stream.close_soon()
+            return
+        connection = Connection(stream, self, tls=self._tls, spool_directory=self._spool_directory)
+        task = asyncio.create_task(connection.run(), name=f"imap {stream.peer}")
+        self._connections[task] = connection
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        del self._connections[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("imap connection ended badly", error=repr(error))
+
+    # ---- Doorkeeper: the server as sessions see it
+
+    async def authenticate(self, user: str, password: str) -> Account | None:
+        """The account, counted one session more; None if name or password are wrong. Raises No with LIMIT."""
+        store = await self._accounts.authenticate(user, password)
+        if store is None:
+            _log.info("imap login failed", user=user[:254])
+            return None
+        account = self._open.setdefault(id(store), Account(store))
+        if account.sessions >= self.limits.connections_per_account:
+            raise No("this account has too many connections", "LIMIT")
+        account.sessions += 1
+        try:
+            await account.load()
+        except BaseException:
+            self.leave(account)
+            raise
+        return account
+
+    def leave(self, account: Account) -> None:
+        """The session ends."""
+        account.sessions -= 1
+        if account.sessions == 0:
+            del self._open[id(account.store)]

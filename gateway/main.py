@@ -1,0 +1,242 @@
+"""The map: every part of one machine, built and started in this order, stopped in the reverse.
+
+site        lock, configuration, identities
+network     trust, DHT substrate, domain record
+node        what others store here
+directory   publishes the domain
+gateway     mail from outside, and its users' mail to the outside
+agent       users' inboxes into their mailboxes, and their outboxes
+IMAP        what mail readers see; submission, where they send
+control     what the administrator asks
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import uvloop
+
+from gateway import logs
+from gateway.accounts import Accounts
+from gateway.administration import Administration
+from gateway.agents import Agents
+from gateway.config_rules import advertised
+from gateway.control import ControlServer
+from gateway.endpoints import check_endpoints
+from gateway.founding import open_directory
+from gateway.imap.params import ImapLimits
+from gateway.imap.server import ImapServer
+from gateway.network import Member, Network, signer_of, told_contacts
+from gateway.outboxes import Outboxes
+from gateway.queues import Queues
+from gateway.relaying import Relaying, courier_of, start_relaying
+from gateway.resolver import Resolver
+from gateway.site import Site, make_private
+from gateway.smtp.server import GatewaySmtp
+from gateway.smtp.settings import SmtpLimits, SmtpSettings, SubmissionSettings
+from gateway.smtp.submission import SubmissionServer
+from gateway.starting import settle_memory, starting, tls_context, until_signalled
+from gateway.status import Status
+from p2pcore.clock import Clock, system_clock
+from p2pcore.crypto.keys import HpkeKey
+from p2pcore.crypto.trust import Trust
+from p2pcore.dht.kademlia import KademliaSubstrate
+from p2pcore.directory.directory import Directory
+from p2pcore.directory.heads import HeadSpreader
+from p2pcore.directory.publishing import DirectoryPublisher
+from p2pcore.mail.names import DomainNames
+from p2pcore.mail.send import Sender
+from p2pcore.node.node import Node
+from p2pcore.node.settings import NodeSettings
+
+WhenUp = Callable[[], Coroutine[None, None, None]]
+
+
+def serve(site: Site, when_up: WhenUp | None = None) -> None:
+    """Run the roles of `site` until SIGINT or SIGTERM. Raises ConfigurationError with nothing left running.
+
+    Prints one line beginning with "p2pmail is up" when everything listens; then `when_up` runs beside it.
+    """
+    logs.configure(site.config.log.level)
+    with site.locked(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_signalled(_run(site, when_up)))
+
+
+async def _run(site: Site, when_up: WhenUp | None) -> None:
+    async with running(site), asyncio.TaskGroup() as tasks:
+        settle_memory()
+        print(f"p2pmail is up: {', '.join(site.config.domain.roles)} of {site.config.domain.name}", flush=True)
+        if when_up is not None:
+            tasks.create_task(when_up(), name="when up")
+        await asyncio.get_running_loop().create_future()  # until cancelled
+
+
+@asynccontextmanager
+async def running(site: Site) -> AsyncIterator[Status]:
+    """Start every role of `site`; on leaving, stop them in reverse order. The caller holds the site's lock.
+
+    Raises ConfigurationError with everything stopped again.
+    """
+    config, clock = site.config, system_clock
+    await asyncio.to_thread(check_endpoints, config)
+    with starting(f"{site.directory}"):
+        for place in (site.cache, site.temporary):
+            make_private(place)
+    roles = config.domain.roles
+    async with AsyncExitStack() as stack:
+        network, own = await _join_network(stack, site, clock)
+        names = network.names
+        assert names is not None
+        node = await _start_node(stack, site, network) if "node" in roles else None
+        directory = await _start_directory(stack, site, network, names) if "directory" in roles else None
+        stack.push_async_callback(names.stop)
+        await names.start()
+        resolver = Resolver(config.outbound.resolvers)
+        relaying = await _start_gateway(stack, site, network, names, resolver) if "gateway" in roles else None
+        accounts = Accounts(site)
+        stack.push_async_callback(accounts.close_all)
+        courier = courier_of(config, resolver) if config.submission.deliver == "direct" else None
+        outboxes = Outboxes(site, network, courier)
+        agents = Agents(site, network, accounts, outboxes)
+        stack.push_async_callback(agents.stop)
+        if "agent" in roles:
+            await agents.start()
+            await _start_imap(stack, site, accounts)
+            await _start_submission(stack, site, accounts, outboxes, clock)
+        queues = Queues(relaying, lambda: outboxes.all)
+        status = Status(site, network, own.peers, node, accounts, queues)
+        administration = Administration(
+            site,
+            directory,
+            account_added=agents.add,
+            account_removed=agents.remove,
+            password_changed=accounts.reload_password,
+            record_changed=names.adopt,
+            contacts=lambda: told_contacts(network, own, advertised(config)),
+        )
+        administration.commands.update(queues.commands)
+        await _start_control(stack, site, administration, status)
+        yield status
+
+
+async def _join_network(stack: AsyncExitStack, site: Site, clock: Clock) -> tuple[Network, Member]:
+    """Start the DHT substrate under this machine's own identity and prepare to know the domain's record."""
+    config = site.config
+    identity = site.own_identity()
+    opening = site.identity("gateway").hpke_keys if "gateway" in config.domain.roles else ()  # the address list
+    is_node = "node" in config.domain.roles
+    with starting(f"{site.directory}: identity of {identity.role} {identity.name}"):
+        trust = Trust(identity.authority, config.domain.name)
+        signer = signer_of(identity, trust)
+    substrate = KademliaSubstrate(
+        signer,
+        trust,
+        clock,
+        listen=config.node.listen if is_node else None,
+        node=is_node,
+        contacts_file=site.contacts,
+    )
+    stack.push_async_callback(substrate.stop)
+    with starting("node.listen"):
+        await substrate.start([(endpoint.host, endpoint.port, None) for endpoint in config.node.bootstrap])
+    network = Network(trust, substrate, clock, site.temporary)
+    own = await stack.enter_async_context(network.member(identity))
+    keys = [HpkeKey.from_bytes(key) for key in opening]
+    network.names = DomainNames(own.replicas, trust, clock, site.cache, config.domain.name, keys)
+    return network, own
+
+
+async def _start_node(stack: AsyncExitStack, site: Site, network: Network) -> Node:
+    identity = site.identity("node")
+    settings = NodeSettings(directory=site.node, listen=site.config.node.listen, quota=site.config.node.quota)
+    signer = signer_of(identity, network.trust)
+    node = Node(settings, identity, signer, network.trust, network.substrate, network.clock, network.replication)
+    stack.push_async_callback(node.stop)
+    with starting(f"{site.node} or node.listen"):
+        await node.start()
+    return node
+
+
+async def _start_directory(stack: AsyncExitStack, site: Site, network: Network, names: DomainNames) -> Directory:
+    directory = await asyncio.to_thread(open_directory, site)
+    stack.callback(directory.close)
+    member = await stack.enter_async_context(network.member(site.identity("directory")))
+    network.trust.add(directory.signer.certificate.der)
+    await names.adopt(await asyncio.to_thread(directory.current_record))
+    spreader = HeadSpreader(network.substrate, member.replicas)
+    publisher = DirectoryPublisher(directory, member.replicas, spreader, trust=network.trust)
+    await publisher.start()
+    stack.push_async_callback(publisher.stop)
+    return directory
+
+
+async def _start_gateway(
+    stack: AsyncExitStack, site: Site, network: Network, names: DomainNames, resolver: Resolver
+) -> Relaying:
+    config = site.config
+    member = await stack.enter_async_context(network.member(site.identity("gateway")))
+    sender = Sender(member.replicas, member.signer, network.clock)
+    stack.push_async_callback(sender.stop)
+    settings = SmtpSettings(
+        listen=config.smtp.listen,
+        hostname=config.smtp.hostname,
+        temporary_directory=site.temporary,
+        max_message_size=config.smtp.max_message_size,
+        verify=config.smtp.verify,
+        trusted_relays=config.smtp.trusted_relays,
+        limits=SmtpLimits(
+            connections=config.smtp.max_connections,
+            connections_per_client=config.smtp.max_connections_per_client,
+            messages_per_minute=config.smtp.messages_per_minute,
+            recipients=config.smtp.max_recipients,
+            memory=config.smtp.memory,
+        ),
+    )
+    smtp = GatewaySmtp(settings, names, sender, tls_context(site), resolver, network.clock)
+    stack.push_async_callback(smtp.stop)
+    with starting("smtp.listen"):
+        await smtp.start()
+    return await start_relaying(stack, site, member, sender, names, network.trust, resolver, network.clock)
+
+
+async def _start_imap(stack: AsyncExitStack, site: Site, accounts: Accounts) -> None:
+    config = site.config
+    limits = ImapLimits(
+        connections=config.imap.max_connections,
+        connections_per_account=config.imap.max_connections_per_account,
+        message_size=config.smtp.max_message_size,
+    )
+    server = ImapServer(accounts, tls_context(site), limits, spool_directory=site.temporary)
+    stack.push_async_callback(server.stop)
+    with starting("imap.listen or imaps.listen"):
+        await server.start(list(config.imap.listen), list(config.imaps.listen))
+
+
+async def _start_submission(
+    stack: AsyncExitStack, site: Site, accounts: Accounts, outboxes: Outboxes, clock: Clock
+) -> None:
+    config = site.config
+    settings = SubmissionSettings(
+        listen=config.submission.listen,
+        hostname=config.smtp.hostname,
+        listen_tls=config.submissions.listen,
+        max_message_size=config.smtp.max_message_size,
+        limits=SmtpLimits(recipients=config.smtp.max_recipients, memory=config.smtp.memory),
+    )
+    server = SubmissionServer(settings, accounts.authenticate_sender, outboxes.of, tls_context(site), clock)
+    stack.push_async_callback(server.stop)
+    with starting("submission.listen or submissions.listen"):
+        await server.start()
+
+
+async def _start_control(stack: AsyncExitStack, site: Site, administration: Administration, status: Status) -> None:
+    administration.commands["status"] = status.report  # one of them: an account is not closed while it is counted
+    handlers = {name: _bound(administration, name) for name in administration.commands}
+    control = ControlServer(site.control_socket, handlers)
+    stack.push_async_callback(control.stop)
+    with starting(f"{site.control_socket}"):
+        await control.start()
+
+
+def _bound(administration: Administration, command: str) -> Callable[[dict[str, object]], Awaitable[object]]:
+    return lambda arguments: administration.run(command, arguments)

@@ -1,0 +1,111 @@
+"""The outboxes of this machine's users, and how they file copies and reports in their mailboxes."""
+
+import asyncio
+import hmac
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from gateway.accounts import Account
+from gateway.mail.mime_header import all_fields
+from gateway.mailbox.model import SEEN, NewMessage
+from gateway.mailbox.search import Header
+from gateway.mailbox.store import MailStore
+from gateway.network import Member, Network
+from gateway.outbound.courier import Courier
+from gateway.outbox.model import FileOnce
+from gateway.outbox.outbox import Outbox
+from gateway.outbox.params import OutboxLimits
+from gateway.site import Site
+from p2pcore.mail.send import Sender
+from p2pcore.records import GatewayInfo
+
+HEADER_READ = 256 << 10  # octets of a message searched for its Message-ID
+
+
+class Outboxes:
+    """One outbox per open account; `courier` is given where users' mail leaves by MX from this machine."""
+
+    def __init__(self, site: Site, network: Network, courier: Courier | None) -> None:
+        self._site = site
+        self._network = network
+        self._courier = courier
+        self._open: dict[str, Outbox] = {}
+
+    def of(self, address: str) -> Outbox:
+        """Return the outbox of an open account. Raises KeyError."""
+        return self._open[address]
+
+    @property
+    def all(self) -> dict[str, Outbox]:
+        """The open outboxes by canonical address."""
+        return dict(self._open)
+
+    async def open(self, stack: AsyncExitStack, account: Account, member: Member) -> None:
+        """Start the outbox of `account`, until `stack` is left. Raises StoreError, OSError."""
+        names = self._network.names
+        assert names is not None
+        sender = Sender(member.replicas, member.signer, self._network.clock)
+        stack.push_async_callback(sender.stop)
+        outbox = Outbox(
+            self._site.account_directory(account.address) / "outbox",
+            hmac.digest(account.key, b"p2pmail outbox 1", "sha256"),
+            account.identity,
+            names,
+            sender,
+            self._gateways,
+            files_into(account.store, "\\Sent"),
+            files_into(account.store, None),
+            self._network.clock,
+            OutboxLimits(save_sent=self._site.config.submission.save_sent),
+            self._site.temporary,
+            self._courier,
+        )
+        stack.push_async_callback(outbox.stop)
+        await outbox.start()
+        self._open[account.address] = outbox
+        stack.callback(self._open.pop, account.address, None)
+
+    def _gateways(self) -> tuple[GatewayInfo, ...]:
+        names = self._network.names
+        record = names.record if names else None
+        return tuple(gateway for gateway in record.gateways if gateway.port) if record else ()
+
+
+def files_into(store: MailStore, special_use: str | None) -> FileOnce:
+    """Return what files copies, seen, in the mailbox of `special_use`, or reports in INBOX (None).
+
+    A copy that her mail reader has filed there itself is not filed again.
+    """
+
+    async def file(identity: bytes, content: bytes | Path, time: int) -> None:
+        if special_use is not None and await _filed_by_reader(store, special_use, content):
+            return
+        flags = frozenset({SEEN}) if special_use is not None else frozenset[str]()
+        await store.file_once(identity, special_use, NewMessage(content, flags, time // 1_000, 0))
+
+    return file
+
+
+async def _filed_by_reader(store: MailStore, special_use: str, content: bytes | Path) -> bool:
+    """Whether her mail reader has filed a copy of its own: the same Message-ID stands in that mailbox."""
+    identifier = _message_id(await asyncio.to_thread(_start, content))
+    for mailbox in await store.mailboxes():
+        if mailbox.special_use != special_use or not identifier:
+            continue
+        for uid in await store.search(mailbox.id, Header("message-id", identifier.decode(errors="replace"))):
+            if _message_id(await store.read(mailbox.id, uid, 0, HEADER_READ)) == identifier:  # not a part of it
+                return True
+    return False
+
+
+def _message_id(octets: bytes) -> bytes:
+    """Return the first Message-ID of a message that begins with `octets`, b"" where it has none."""
+    header = octets.partition(b"\r\n\r\n")[0] + b"\r\n"
+    return next((value.strip() for name, value in all_fields(header) if name.lower() == b"message-id"), b"")
+
+
+def _start(content: bytes | Path) -> bytes:
+    if isinstance(content, bytes):
+        return content[:HEADER_READ]
+    with content.open("rb") as file:
+        return file.read(HEADER_READ)

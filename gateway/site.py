@@ -1,0 +1,161 @@
+"""One machine's data directory: what lies where, and the lock that keeps two processes out of it.
+
+    p2pmail.toml                     the configuration; its directory is the site
+    founding.toml  joining.toml      the configuration to be, until `init` or `join` has made the rest
+    lock                             locked while a process runs here
+    control.sock                     UNIX socket of the running process (mode 0600)
+    authority/                       the domain's CA: certificate, sealed key, passphrase (mode 0600); directory only
+    directory.db                     the domain's address list; directory only
+    directory.identity  gateway.identity  node.identity      keys and certificates by role (mode 0600)
+    gateway-queue/  gateway-queue.key  dkim.pem    a gateway's outgoing mail, its key, and the key of DKIM signatures
+    accounts/<address>/              one user: identity, password (its hash), mailbox.key, mailbox/, outbox/
+    node/                            what the node keeps for others
+    cache/  tmp/                     the newest domain record and contacts; sealed segments under way
+    tls/                             the self-signed certificate that mail programs see
+
+Directories are made with mode 0700, and the program runs under umask 077, so that databases are private as well.
+Every file is written beside its place, fsynced and renamed, so a crash leaves the old one or the new one.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from gateway import config as configuration
+from gateway.config import Config
+from gateway.errors import ConfigurationError, OperatorError
+from p2pcore.crypto.dkim_keys import make_dkim_key
+from p2pcore.crypto.files import replace_file, sync_directory
+from p2pcore.crypto.identity_file import load_identity
+from p2pcore.errors import Failure
+from p2pcore.records import Identity, Role
+
+CONFIG_NAME = "p2pmail.toml"
+_MACHINE_ROLES: tuple[Role, ...] = ("node", "gateway", "directory")
+
+
+class Site:
+    """The directory of one configuration file; knows paths, opens nothing by itself."""
+
+    def __init__(self, config_file: Path, config: Config) -> None:
+        self.config_file = config_file
+        self.config = config
+        self.directory = config_file.parent.absolute()  # the paths are told to people in other directories
+        self.authority = self.directory / "authority"
+        self.passphrase = self.authority / "passphrase"
+        self.address_book = self.directory / "directory.db"
+        self.accounts = self.directory / "accounts"
+        self.node = self.directory / "node"
+        self.cache = self.directory / "cache"
+        self.contacts = self.cache / "contacts.json"
+        self.temporary = self.directory / "tmp"
+        self.control_socket = self.directory / "control.sock"
+        self.tls = self.directory / "tls"
+
+    @classmethod
+    def open(cls, config_file: Path, overrides: tuple[str, ...] = ()) -> "Site":
+        """Read and check `config_file`. Raises ConfigurationError."""
+        return cls(config_file, configuration.load(config_file, overrides))
+
+    def identity_file(self, role: Role) -> Path:
+        """Return where the identity of this machine's `role` (not user) lies."""
+        return self.directory / f"{role}.identity"
+
+    def identity(self, role: Role) -> Identity:
+        """Return this machine's identity as `role`. Raises ConfigurationError where it has none."""
+        return read_identity(self.identity_file(role), f"role {role}")
+
+    def own_identity(self) -> Identity:
+        """Return the identity under which this machine itself speaks: its first role's, or its first user's.
+
+        Raises ConfigurationError.
+        """
+        for role in _MACHINE_ROLES:
+            if role in self.config.domain.roles:
+                return self.identity(role)
+        addresses = self.account_addresses()
+        if not addresses:
+            raise ConfigurationError(f"{self.accounts}: no user has an account here; `p2pmail join` an invited one")
+        return read_identity(self.account_directory(addresses[0]) / "identity", f"user {addresses[0]}")
+
+    def account_directory(self, address: str) -> Path:
+        """Return the directory of the user with this canonical address."""
+        return self.accounts / quote(address, safe="@+._-")
+
+    def account_addresses(self) -> tuple[str, ...]:
+        """Return the canonical addresses that have a complete account here, sorted."""
+        if not self.accounts.is_dir():
+            return ()
+        complete = (entry for entry in self.accounts.iterdir() if (entry / "password").is_file())
+        return tuple(sorted(unquote(entry.name) for entry in complete))
+
+    def tls_files(self) -> tuple[Path, Path]:
+        """Return the PEM files (certificate, key) that mail programs see."""
+        tls = self.config.tls
+        if tls.certificate:
+            return self.directory / tls.certificate, self.directory / tls.key
+        return self.tls / "certificate.pem", self.tls / "key.pem"
+
+    def dkim_key(self) -> bytes:
+        """Return this gateway's DKIM key (PEM), made now, durably, where there is none. Raises OperatorError."""
+        path = self.directory / "dkim.pem"
+        if not path.exists():
+            write_private(path, make_dkim_key())
+        return path.read_bytes()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this site's lock. Raises SiteBusy where another process holds it, ConfigurationError."""
+        path = self.directory / "lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be opened: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise SiteBusy(
+                    f"{self.directory}: another p2pmail process is using it; if it is starting or stopping, try again"
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+
+class SiteBusy(ConfigurationError):
+    """Another process holds the site's lock."""
+
+
+def read_identity(path: Path, what: str) -> Identity:
+    """Return the identity in `path`. Raises ConfigurationError that names `what` it is needed for."""
+    try:
+        identity = load_identity(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {what}: cannot be read: {error.strerror}") from error
+    except Failure as error:
+        raise ConfigurationError(f"{path}: {what}: {error}") from error
+    if not identity.certificate:
+        raise ConfigurationError(f"{path}: {what}: not admitted yet; run `p2pmail join` with the answer of `ca sign`")
+    return identity
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write `content` to `path` (mode 0600), durable on return; the old content stays until the new is complete."""
+    try:
+        make_private(path.parent)
+        replace_file(path, content)
+    except OSError as error:
+        raise OperatorError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def make_private(directory: Path) -> None:
+    """Make `directory` and those missing above it, each with mode 0700; durable on return. Raises OSError."""
+    if directory.is_dir():
+        return
+    make_private(directory.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(directory.parent)

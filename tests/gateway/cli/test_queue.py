@@ -1,0 +1,44 @@
+"""`p2pmail queue list`: what strangers say reaches the terminal as text, and as nothing else."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway import control
+from gateway.site import Site
+from tests.gateway.cli.conftest import Command
+
+EVIL = "550 5.1.1 [bold]no[/bold] \x1b]0;title\x07\x1b[2J\u202e\x9b2J ü"
+ITEM: dict[str, Any] = {
+    "id": "7",
+    "where": "queue",
+    "from": '"[red]"@example.org',
+    "accepted": 1_700_000_000_000,
+    "size": 10,
+    "recipients": [
+        {"to": '"[/]"@x.example', "state": "held", "attempts": 1, "next_attempt": 0, "reply": EVIL, "remote": "mx"}
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def _answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "ask", lambda *_: [ITEM])
+
+
+def test_replies_of_strangers_are_only_text(p2pmail: Command, site: Site) -> None:
+    """Neither their control characters nor rich's markup does anything; the rest is there."""
+    ended = p2pmail("queue", "list", "-c", site.config_file)
+    assert ended.code == 0
+    assert all(line.isprintable() for line in ended.out.split("\n"))
+    assert '<"[red]"@example.org>' in ended.out
+    assert '"[/]"@x.example: held' in ended.out
+    assert "550 5.1.1 [bold]no[/bold] ?]0;title??[2J??2J ü" in ended.out
+
+
+def test_programs_get_everything(p2pmail: Command, site: Site) -> None:
+    """JSON, in which control characters are escaped."""
+    ended = p2pmail("queue", "list", "--json", "-c", site.config_file)
+    assert json.loads(ended.out) == [ITEM]
+    assert "\x1b" not in ended.out

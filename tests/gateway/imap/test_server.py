@@ -1,0 +1,349 @@
+"""Limits, patience, large messages and stopping, on real sockets."""
+
+import asyncio
+import os
+import re
+import socket
+from collections.abc import Awaitable
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from gateway.imap import params
+from gateway.imap.params import ImapLimits
+from gateway.imap.server import ImapServer
+from gateway.imap.session import is_loopback
+from gateway.mailbox.store import MailStore
+from p2pcore.endpoint import Endpoint
+from tests.gateway.imap.client import Client
+from tests.gateway.imap.conftest import Site, SiteMaker
+
+LARGE = b"Subject: large\r\n\r\n" + b"".join(b"%08d line of text\r\n" % number for number in range(40_000))
+
+
+def open_files_below(directory: Path) -> list[str]:
+    """This process's open files whose (deleted) name was in the directory."""
+    targets: list[str] = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the descriptor that lists them
+            targets.append(os.readlink(entry))
+    return [target for target in targets if target.startswith(str(directory))]
+
+
+async def test_large_append_and_fetch(site: Site) -> None:
+    """A message far above every buffer arrives and leaves octet for octet, whole and in ranges."""
+    client = await site.client(select="INBOX")
+    assert await client.append("INBOX", LARGE) == 1
+    (fetched,) = await client.ok("FETCH 1 (BODY.PEEK[] RFC822.SIZE)")
+    start = fetched.index(b"}\r\n") + 3
+    assert fetched[start : start + len(LARGE)] == LARGE
+    assert fetched.endswith(b" RFC822.SIZE %d)" % len(LARGE))
+    (part,) = await client.ok("FETCH 1 BODY.PEEK[TEXT]<500000.70000>")
+    body = LARGE.partition(b"\r\n\r\n")[2]
+    assert part.endswith(body[500_000:570_000] + b")")
+
+
+async def test_large_append_leaves_no_file(start_site: SiteMaker, tmp_path: Path) -> None:
+    """A spooled message has no name in the spool directory, and no descriptor stays open."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    site = await start_site(ImapLimits(), spool_directory=spool)
+    client = await site.client()
+    client.send(b"a APPEND INBOX {%d}\r\n" % len(LARGE))
+    assert (await client.response()).startswith(b"+ ")
+    client.send(LARGE[:200_000])
+    await client.writer.drain()
+    assert os.listdir(spool) == []
+    client.send(LARGE[200_000:] + b"\r\n")
+    await client.until(b"a")
+    await client.ok("NOOP")
+    assert not open_files_below(spool)
+
+
+async def test_connection_lost_in_the_middle_of_append(site: Site) -> None:
+    """A message that does not arrive whole is not stored."""
+    client = await site.client()
+    client.send(b"a APPEND INBOX {%d+}\r\n" % len(LARGE) + LARGE[:-1])
+    client.close()
+    other = await site.client()
+    assert await other.ok("STATUS INBOX (MESSAGES)") == [b"* STATUS INBOX (MESSAGES 0)"]
+
+
+async def test_message_above_the_limit(start_site: SiteMaker) -> None:
+    """A message above the limit is refused: unasked where the client waits, read past where it does not."""
+    site = await start_site(ImapLimits(message_size=100_000))
+    client = await site.client()
+    assert b"APPENDLIMIT=100000" in client.greeting
+    _, tagged = await client.command("APPEND INBOX {100001}")
+    assert tagged.startswith(b"NO [TOOBIG]")
+    _, tagged = await client.command(b"APPEND INBOX {100001+}\r\n" + b"x" * 100_001)
+    assert tagged.startswith(b"NO [TOOBIG]")
+    await client.append("INBOX", b"x" * 100_000)
+
+
+async def test_connections_of_the_server_are_limited(start_site: SiteMaker) -> None:
+    """Above the limit a connection hears BYE; when one ends there is room again."""
+    site = await start_site(ImapLimits(connections=2))
+    first, _second = await site.client(), await site.client()
+    task = next(iter(site.server._connections))
+    refused = await site.client(login=False)
+    assert refused.greeting.startswith(b"* BYE [UNAVAILABLE]")
+    assert await refused.response() == b""
+    await first.ok("LOGOUT")
+    assert await first.response() == b""
+    await asyncio.wait([task])
+    await site.client()
+
+
+async def test_connections_of_an_account_are_limited(start_site: SiteMaker) -> None:
+    """One account's connections do not take another's."""
+    site = await start_site(ImapLimits(connections_per_account=1))
+    first = await site.client()
+    task = next(iter(site.server._connections))
+    second = await site.client(login=False)
+    _, tagged = await second.command("LOGIN alice secret")
+    assert tagged.startswith(b"NO [LIMIT]")
+    await second.ok("LOGIN bob hunter2")
+    await first.ok("LOGOUT")
+    assert await first.response() == b""
+    await asyncio.wait([task])
+    await site.client()
+
+
+async def test_login_has_a_time_limit(start_site: SiteMaker) -> None:
+    """Whoever does not log in in time hears BYE, even while sending commands; in TLS as in clear."""
+    site = await start_site(ImapLimits(login_timeout=0.2))
+    client = await site.client(login=False)
+    assert (await client.response()) == b"* BYE no login in time"
+    assert await client.response() == b""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.tls_port)
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_autologout(start_site: SiteMaker) -> None:
+    """An idle session ends with BYE, in IDLE too (RFC 3501 §5.4)."""
+    site = await start_site(ImapLimits(autologout=0.2))
+    client, idling = await site.client(), await site.client(select="INBOX")
+    idling.send(b"i IDLE\r\n")
+    assert await idling.response() == b"+ idling"
+    assert (await idling.response()).startswith(b"* BYE autologout")
+    assert (await client.response()).startswith(b"* BYE autologout")
+
+
+async def test_failed_login_delays_nobody_else(start_site: SiteMaker) -> None:
+    """While a wrong password waits for its answer, others log in."""
+    site = await start_site(ImapLimits(failed_login_delay=3_600.0))
+    guesser = await site.client(login=False)
+    guesser.send(b"a LOGIN alice wrong\r\n")
+    client = await site.client()
+    await client.ok("NOOP")
+    guesser.close()
+
+
+async def test_stop_says_bye(site: Site) -> None:
+    """Stopping ends waiting and idling sessions with BYE and leaves nothing behind."""
+    waiting, idling = await site.client(), await site.client(select="INBOX")
+    idling.send(b"i IDLE\r\n")
+    assert await idling.response() == b"+ idling"
+    await site.server.stop()
+    for client in (waiting, idling):
+        assert await client.response() == b"* BYE [UNAVAILABLE] the server is stopping"
+        assert await client.response() == b""
+    assert site.server.sessions == 0
+
+
+async def test_slow_reader_holds_back_only_itself(site: Site) -> None:
+    """A client that reads nothing makes the server wait for it, in bounded memory; others are served meanwhile."""
+    slow = await site.client(select="INBOX")
+    await slow.append("INBOX", LARGE)
+    transport = cast(asyncio.Transport, slow.writer.transport)
+    transport.pause_reading()
+    slow.send(b"".join(b"s%d FETCH 1 BODY.PEEK[]\r\n" % number for number in range(30)))
+    other = await site.client(select="INBOX")
+    for _ in range(40):  # as much work as the slow one's: without back-pressure its answers would all be queued now
+        await other.ok("FETCH 1 BODY.PEEK[]")
+    connection = next(
+        connection for connection in site.server._connections.values() if connection._stream._transport is not None
+    )
+    held = connection._stream._transport
+    assert held is not None
+    assert held.get_write_buffer_size() < 4 * params.BODY_PIECE
+    transport.resume_reading()
+    for number in range(30):
+        untagged, tagged = await slow.until(b"s%d" % number)
+        assert tagged.startswith(b"OK")
+        assert LARGE in untagged[0]
+
+
+async def test_many_small_responses_are_flushed_on_the_way(site: Site) -> None:
+    """A long FETCH comes whole and in order."""
+    client = await site.client()
+    for number in range(60):
+        await client.append("INBOX", b"Subject: %d\r\n\r\n" % number + b"x" * 3_000)
+    await client.ok("SELECT INBOX")
+    answers = await client.ok("UID FETCH 1:* (FLAGS ENVELOPE BODY.PEEK[HEADER.FIELDS (SUBJECT)] BODY.PEEK[])")
+    assert [int(answer.split()[1]) for answer in answers] == list(range(1, 61))
+    assert all(b"Subject: %d\r\n" % number in answer for number, answer in enumerate(answers))
+
+
+async def test_news_from_the_network_reaches_idle(site: Site) -> None:
+    """What the store takes by itself is announced to a session in IDLE."""
+    client = await site.client(select="INBOX")
+    client.send(b"i IDLE\r\n")
+    assert await client.response() == b"+ idling"
+    await site.alice.append("INBOX", b"Subject: x\r\n\r\n", frozenset(), 0, 0)
+    assert await client.response() == b"* 1 EXISTS"
+    assert await client.response() == b"* 1 RECENT"
+    client.send(b"DONE\r\n")
+    assert (await client.until(b"i"))[1] == b"OK IDLE completed"
+
+
+async def test_overflowed_watch(site: Site) -> None:
+    """A session that missed too many changes learns the difference all the same, under a mailbox's new name too."""
+    client = await site.client()
+    await client.ok("CREATE Busy")
+    await client.append("Busy", b"x: 1\r\n\r\n")
+    await client.append("Busy", b"x: 2\r\n\r\n")
+    await client.ok("SELECT Busy")
+    busy = await site.alice.mailbox("Busy")
+    await site.alice.rename("Busy", "Calm")
+    (watch,) = site.alice.tracker._watches[busy.id]
+    watch.overflowed = True
+    await site.alice.store_flags(busy.id, [1], "add", frozenset({"\\Deleted"}))
+    await site.alice.expunge(busy.id, None)
+    assert await client.ok("NOOP") == [b"* 1 EXPUNGE"]
+
+
+async def test_recent_is_told_to_one_session(site: Site) -> None:
+    """A message is \\Recent in the first session that hears of it, and after EXAMINE still (RFC 3501 §2.3.2)."""
+    client = await site.client()
+    await client.append("INBOX", b"x: 1\r\n\r\n")
+    assert b"* 1 RECENT" in await client.ok("EXAMINE INBOX")
+    assert b"* 1 RECENT" in await client.ok("SELECT INBOX")
+    assert await client.ok("SEARCH RECENT") == [b"* SEARCH 1"]
+    other = await site.client()
+    assert b"* 0 RECENT" in await other.ok("SELECT INBOX")
+    await client.ok("LOGOUT")
+    await other.ok("LOGOUT")
+    third = await site.client()
+    assert await third.ok("STATUS INBOX (RECENT)") == [b"* STATUS INBOX (RECENT 0)"]
+
+
+async def test_too_many_bad_commands(site: Site) -> None:
+    """Who does not speak IMAP is sent away."""
+    client = await site.client(login=False)
+    client.send(b"GET / HTTP/1.1\r\n" * (params.MAX_BAD + 5))
+    answers = [await client.response() for _ in range(params.MAX_BAD + 1)]
+    assert answers[0].startswith(b"GET BAD ")
+    assert answers[-1].startswith(b"* BYE ")
+
+
+async def test_unexpected_failure_is_one_no(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours is one command's NO [SERVERBUG] without its text, and the session goes on."""
+
+    def fails(*arguments: object) -> Awaitable[None]:
+        raise ZeroDivisionError("secret detail")
+
+    client = await site.client()
+    monkeypatch.setattr(MailStore, "mailboxes", fails)
+    _, tagged = await client.command('LIST "" *')
+    assert tagged.startswith(b"NO [SERVERBUG]")
+    assert b"secret" not in tagged
+    await client.ok("NOOP")
+
+
+async def test_message_vanishing_in_the_middle(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response that cannot be ended breaks the connection; nothing else is said into a literal."""
+    client = await site.client(select="INBOX")
+    await client.append("INBOX", LARGE)
+    read = MailStore.read
+
+    async def once(store: MailStore, mailbox_id: int, uid: int, offset: int = 0, length: int | None = None) -> bytes:
+        if offset > 600_000:
+            raise ZeroDivisionError
+        return await read(store, mailbox_id, uid, offset, length)
+
+    monkeypatch.setattr(MailStore, "read", once)
+    client.send(b"a FETCH 1 BODY[]\r\n")
+    try:
+        heard = await client.reader.read(-1)
+    except ConnectionResetError:
+        return
+    assert LARGE.startswith(heard.partition(b"}\r\n")[2])
+
+
+async def test_password_is_not_taken_in_clear_from_elsewhere(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off loopback and without TLS: LOGINDISABLED, PRIVACYREQUIRED (RFC 3501 §6.2.3, RFC 5530)."""
+    monkeypatch.setattr("gateway.imap.session.is_loopback", lambda address: False)
+    client = await site.client(login=False)
+    assert b" LOGINDISABLED" in client.greeting
+    assert b"AUTH=PLAIN" not in client.greeting
+    for command in ("LOGIN alice secret", "AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA=="):
+        _, tagged = await client.command(command)
+        assert tagged.startswith(b"NO [PRIVACYREQUIRED]")
+    await client.ok("STARTTLS")
+    await client.writer.start_tls(site.certificate.client, server_hostname="localhost")
+    await client.ok("LOGIN alice secret")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("::ffff:127.0.0.1", True), ("10.0.0.1", False),
+     ("::ffff:10.0.0.1", False), ("fe80::1%eth0", False), ("", False)],
+)  # fmt: skip
+def test_loopback(address: str, expected: bool) -> None:
+    """Loopback is what the kernel says it is, mapped addresses included."""
+    assert is_loopback(address) is expected
+
+
+async def test_plain_text_on_the_tls_port(site: Site) -> None:
+    """Whoever speaks in clear to the TLS port is cut off, and the server goes on."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.tls_port)
+    writer.write(b"a LOGIN alice secret\r\n")
+    heard = await reader.read()
+    assert b"OK" not in heard
+    writer.close()
+    await site.client()
+
+
+async def test_port_in_use(site: Site) -> None:
+    """A port that is taken is an OSError, and nothing stays bound."""
+
+    class Nobody:
+        async def authenticate(self, user: str, password: str) -> MailStore | None:
+            return None
+
+    server = ImapServer(Nobody(), None)
+    with pytest.raises(OSError, match=r"(?i)address already in use"):
+        await server.start([Endpoint("127.0.0.1", 0), Endpoint("127.0.0.1", site.port)], [])
+    assert server.sockets == ()
+    with pytest.raises(ValueError, match="certificate"):
+        await server.start([], [Endpoint("127.0.0.1", 0)])
+
+
+async def test_client_that_ends_its_side_is_still_answered(site: Site) -> None:
+    """Commands sent before a half-close are carried out and answered."""
+    client = await Client.connect(site.port)
+    client.send(b"a LOGIN alice secret\r\nb CREATE Half\r\nc LOGOUT\r\n")
+    client.writer.write_eof()
+    answers = b"\n".join([await client.response() for _ in range(4)])
+    assert re.search(rb"^b OK ", answers, re.MULTILINE)
+    assert re.search(rb"^c OK ", answers, re.MULTILINE)
+    client.close()
+
+
+async def test_ipv6(start_site: SiteMaker, certificate: object) -> None:
+    """::1 is loopback too, where the machine has it."""
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6")
+    site = await start_site()
+    try:
+        await site.server.start([Endpoint("::1", 0)], [])
+    except OSError:
+        pytest.skip("no IPv6 loopback")
+    reader, writer = await asyncio.open_connection("::1", site.server.sockets[-1].getsockname()[1])
+    assert b"AUTH=PLAIN" in await reader.readline()
+    writer.close()

@@ -1,0 +1,123 @@
+"""The users whose mail this machine keeps."""
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway import accounts
+from gateway.accounts import Accounts
+from gateway.administration import administer
+from gateway.errors import ConfigurationError, OperatorError
+from gateway.mailbox.store import MailStore
+from gateway.site import Site
+from p2pcore.crypto.identity_file import load_identity, open_kit
+from tests.gateway.sites import ALICE, PASSWORD
+
+
+@pytest.fixture
+def alice(site: Site) -> Site:
+    """A site with one user, whose password is PASSWORD."""
+    administer(site, "user-add", address=ALICE, password=PASSWORD)
+    return site
+
+
+@pytest.fixture
+async def opened(alice: Site) -> AsyncIterator[Accounts]:
+    opened = Accounts(alice)
+    await opened.open(ALICE)
+    yield opened
+    await opened.close_all()
+
+
+async def test_login(opened: Accounts) -> None:
+    """Her address in any spelling or its local part, with her password, opens her store; nothing else does."""
+    (account,) = opened.all
+    for name in (ALICE, "alice", "Alice", "ALICE@EXAMPLE.ORG", "alice+lists", "alice@example.org."):
+        assert await opened.authenticate(name, PASSWORD) is account.store
+    for name, password in ((ALICE, "wrong"), (ALICE, ""), ("bob", PASSWORD), ("", PASSWORD), ("a b@c", PASSWORD)):
+        assert await opened.authenticate(name, password) is None
+
+
+async def test_new_password_at_once(alice: Site, opened: Accounts) -> None:
+    """A changed password counts for the next login, and the store stays open."""
+    (account,) = opened.all
+    accounts.set_password(alice.account_directory(ALICE), "another password")
+    await opened.reload_password(ALICE)
+    assert await opened.authenticate(ALICE, PASSWORD) is None
+    assert await opened.authenticate(ALICE, "another password") is account.store
+    assert await account.store.counts() == (6, 0)
+    await opened.reload_password("nobody@example.org")
+
+
+async def test_closed_while_logging_in(opened: Accounts) -> None:
+    """Whoever logs in while the account is closed does not get a closed store."""
+    login = asyncio.create_task(opened.authenticate(ALICE, PASSWORD))
+    await asyncio.sleep(0)  # the password is being checked in a thread
+    await opened.close(ALICE)
+    assert await login is None
+    await opened.close(ALICE)  # once more does nothing
+
+
+@pytest.mark.parametrize("name", ["identity", "password", "mailbox.key"])
+async def test_missing_file_is_named(alice: Site, name: str) -> None:
+    """An account without one of its files is refused by that file's name."""
+    (alice.account_directory(ALICE) / name).unlink()
+    with pytest.raises(ConfigurationError, match=f"{ALICE}/{name}"):
+        await Accounts(alice).open(ALICE)
+
+
+async def test_wrong_mailbox_key(alice: Site) -> None:
+    """A mailbox whose key does not fit is named, and is as it was."""
+    directory = alice.account_directory(ALICE)
+    key = (directory / "mailbox.key").read_bytes()
+    await (await MailStore.open(directory / "mailbox", key)).close()
+    for wrong in (bytes(32), b"short"):
+        (directory / "mailbox.key").write_bytes(wrong)
+        with pytest.raises(ConfigurationError, match=f"mailbox: the mail of {ALICE}"):
+            await Accounts(alice).open(ALICE)
+    (directory / "mailbox.key").write_bytes(key)
+    opened = Accounts(alice)
+    await opened.open(ALICE)
+    await opened.close_all()
+
+
+def test_everything_is_private(alice: Site) -> None:
+    """Nothing of an account, nor the list of accounts, can be read by others."""
+    for path in (alice.accounts, *alice.accounts.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_keys_are_made_once(site: Site) -> None:
+    """An interrupted addition's keys are taken up again."""
+    directory = site.account_directory(ALICE)
+    first = accounts.prepare_keys(directory, ALICE, "example.org")
+    assert accounts.prepare_keys(directory, ALICE, "example.org") == first
+    assert site.account_addresses() == ()
+
+
+def test_short_password_changes_nothing(alice: Site) -> None:
+    """A password that is too short leaves the old one."""
+    directory = alice.account_directory(ALICE)
+    before = (directory / "password").read_bytes()
+    with pytest.raises(OperatorError, match="at least 8 characters"):
+        accounts.set_password(directory, "1234567")
+    assert (directory / "password").read_bytes() == before
+
+
+def test_retired_account_keeps_its_mail(alice: Site) -> None:
+    """Who was removed has no account any more; her keys and mail stay."""
+    accounts.retire(alice.account_directory(ALICE))
+    accounts.retire(alice.account_directory("nobody@example.org"))
+    assert alice.account_addresses() == ()
+    assert (alice.account_directory(ALICE) / "mailbox.key").exists()
+
+
+def test_kit_opens_with_its_passphrase_only(alice: Site) -> None:
+    """Each kit has a passphrase of its own, and holds her identity."""
+    directory = alice.account_directory(ALICE)
+    identity = load_identity(directory / "identity")
+    first, second = accounts.write_kit(directory, identity), accounts.write_kit(directory, identity)
+    assert first.passphrase != second.passphrase
+    assert open_kit(second.path.read_bytes(), second.passphrase) == identity
