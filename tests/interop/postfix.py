@@ -1,0 +1,204 @@
+"""A private Postfix: own directory, address and port, its processes are our children.
+
+It sends where its transport map says, else by MX as a name server of its own says; what it takes for others' mailboxes
+it stores in Maildirs.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from p2pcore.crypto.tls import make_server_certificate
+from tests.interop.programs import program, require_root
+from tests.interop.server import HOST, free_ports
+from tests.interop.waiting import wait_for
+
+_MASTER = "/usr/lib/postfix/sbin/master"
+_STOP_TIMEOUT = 30.0
+REFUSED = "not wanted there"  # the Subject of a mail that a storing Postfix refuses after the dot
+
+_MAIN_CF = """\
+compatibility_level = 3.6
+queue_directory = {directory}/queue
+data_directory = {directory}/data
+maillog_file = {directory}/log/mail.log
+maillog_file_prefixes = {directory}/log
+myhostname = mx.sender.example
+mydestination =
+alias_maps =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.1/32
+transport_maps = {transports}
+smtp_tls_security_level = may
+smtpd_peername_lookup = no
+smtpd_client_connection_rate_limit = 0
+# an MTA waits minutes where a test has seconds
+minimal_backoff_time = 1s
+maximal_backoff_time = 1s
+queue_run_delay = 1s
+{settings}
+"""
+_MASTER_CF = """\
+{host}:{port} inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+virtual unix - n n - - virtual
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+_STORING = """\
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {directory}/etc/tls.pem
+smtpd_tls_received_header = yes
+virtual_mailbox_domains = {domain}
+virtual_mailbox_base = {directory}/mail
+virtual_mailbox_maps = inline:{{ {mailboxes} }}
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+header_checks = regexp:{directory}/etc/refused
+"""
+_MAILBOX_OWNER = "nobody"
+
+_WITH_RESOLVER = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'  # for `unshare -m`: nobody else sees the mount
+
+
+@dataclass(frozen=True)
+class Storing:
+    """A domain whose mail a Postfix stores for these local parts; a Subject of REFUSED is refused after the dot."""
+
+    domain: str
+    local_parts: tuple[str, ...]
+
+
+class Postfix:
+    """A running instance that takes mail for anywhere from its own machine at `smtp`."""
+
+    def __init__(self, directory: Path, endpoint: tuple[str, int]) -> None:
+        self._directory = directory
+        self.smtp = endpoint
+
+    def stored(self, local_part: str) -> list[bytes]:
+        """What is in a mailbox when the queue is empty: as it came over the wire, behind Postfix's own fields."""
+        self.wait_until_sent()
+        folder = self._directory / "mail" / local_part / "new"
+        return [path.read_bytes().replace(b"\n", b"\r\n") for path in folder.glob("*")]
+
+    def log(self) -> str:
+        path = self._directory / "log" / "mail.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def queued(self) -> int:
+        """How many messages it still has to deliver."""
+        queues = (self._directory / "queue" / name for name in ("maildrop", "incoming", "active", "deferred"))
+        return sum(len(files) for queue in queues for _, _, files in os.walk(queue))
+
+    def wait_until_sent(self) -> None:
+        wait_for(lambda: not self.queued(), f"Postfix's queue is empty: {self.log()[-2000:]}", 60)
+
+
+@contextmanager
+def running(
+    transports: dict[str, tuple[str, int]] | None = None,
+    *,
+    listen: tuple[str, int] | None = None,
+    storing: Storing | None = None,
+    resolver: str = "",
+    mx_port: int = 25,
+) -> Iterator[Postfix]:
+    """Start a Postfix; on leaving, end it. `transports`: the endpoint to which it delivers each domain.
+
+    `listen`: where, else on a free port. With `resolver`, an IP address whose port 53 answers, it looks up the MX of
+    other domains there and dials `mx_port`. Skips the test where it cannot run.
+    """
+    postfix = program("postfix", "postfix")
+    require_root("Postfix starts")
+    endpoint = listen or (HOST, free_ports(1)[0])
+    # not pytest's directory: Postfix's own user must be able to reach it
+    with tempfile.TemporaryDirectory(prefix="postfix-") as name:
+        directory = Path(name)
+        settings = _settings(directory, storing) if storing else "smtpd_tls_security_level = none\n"
+        _configure(directory, endpoint, transports or {}, f"smtp_tcp_port = {mx_port}\n{settings}")
+        environment = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"}
+        configuration = str(directory / "etc")
+        subprocess.run([postfix, "-c", configuration, "check"], check=True, capture_output=True, env=environment)
+        with (directory / "output").open("wb") as output:
+            process = subprocess.Popen(
+                [*_resolving(directory, resolver), _MASTER, "-d", "-c", configuration],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+            )
+        try:
+            instance = Postfix(directory, endpoint)
+            wait_for(
+                lambda: process.poll() is not None or "daemon started" in instance.log(), "Postfix has started", 30
+            )
+            assert process.poll() is None, instance.log() + (directory / "output").read_text()
+            yield instance
+        finally:
+            process.terminate()
+            process.wait(_STOP_TIMEOUT)
+
+
+def _configure(
+    directory: Path, endpoint: tuple[str, int], transports: dict[str, tuple[str, int]], settings: str
+) -> None:
+    directory.chmod(0o755)
+    for name in ("etc", "queue", "data", "log", "mail"):
+        (directory / name).mkdir(exist_ok=True)
+    shutil.chown(directory / "data", "postfix", "postfix")
+    shutil.chown(directory / "mail", _MAILBOX_OWNER)
+    routes = ", ".join(f"{{ {domain} = smtp:[{host}]:{number} }}" for domain, (host, number) in transports.items())
+    host, port = endpoint
+    transports_map = f"inline:{{ {routes} }}" if routes else ""
+    values = {"directory": directory, "transports": transports_map, "settings": settings}
+    (directory / "etc" / "main.cf").write_text(_MAIN_CF.format(**values))
+    (directory / "etc" / "master.cf").write_text(_MASTER_CF.format(host=host, port=port))
+
+
+def _settings(directory: Path, storing: Storing) -> str:
+    (directory / "etc").mkdir()
+    certificate, key = make_server_certificate([f"mx.{storing.domain}"])
+    (directory / "etc" / "tls.pem").write_bytes(key + certificate)
+    (directory / "etc" / "refused").write_text(f"/^Subject: {REFUSED}/ REJECT not in this house\n")
+    owner = pwd.getpwnam(_MAILBOX_OWNER)
+    values = {"directory": directory, "domain": storing.domain, "uid": owner.pw_uid, "gid": owner.pw_gid}
+    mailboxes = ", ".join(f"{{ {each}@{storing.domain} = {each}/ }}" for each in storing.local_parts)
+    return _STORING.format(mailboxes=mailboxes, **values)
+
+
+def _resolving(directory: Path, resolver: str) -> list[str]:
+    """Return what to put before a command so that it sees `resolver` as the system's; nothing for "". May skip."""
+    if not resolver:
+        return []
+    unshare = program("unshare", "util-linux")
+    if subprocess.run([unshare, "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("Postfix needs a name server of its own, and unshare may not make a mount namespace here")
+    (directory / "resolv.conf").write_text(f"nameserver {resolver}\n")
+    (directory / "resolv.conf").chmod(0o644)
+    return [unshare, "-m", "sh", "-c", _WITH_RESOLVER, str(directory / "resolv.conf")]

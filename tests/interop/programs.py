@@ -1,0 +1,23 @@
+"""Which real programs are here: a test that needs one says so, and is skipped with the way to get it where it lacks."""
+
+import os
+import shutil
+
+import pytest
+
+# where Debian puts what is not on every user's PATH
+_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+
+
+def program(name: str, package: str) -> str:
+    """Return the path of a program. Skips the test where it is missing."""
+    path = shutil.which(name, path=_PATH)
+    if path is None:
+        pytest.skip(f"{name} is not installed; get it with `make interop` or `apt-get install {package}`")
+    return path
+
+
+def require_root(reason: str) -> None:
+    """Skip the test where we are not root."""
+    if os.geteuid() != 0:
+        pytest.skip(f"{reason} as root only")
