@@ -1,0 +1,1 @@
+"""Measures p2pmail beside a private Postfix and Dovecot."""
