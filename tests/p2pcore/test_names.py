@@ -102,3 +102,10 @@ def test_tag_and_case_do_not_matter(user: str, tag: str) -> None:
     except Malformed:
         return
     assert tagged == f"{user}@example.org"
+
+
+def test_a_domain_of_any_length_is_not_remembered() -> None:
+    """What is longer than any address is refused before it is looked at."""
+    assert names.canonical_domain("example.org" + "\u00ad" * 100) == "example.org"
+    with pytest.raises(Malformed):
+        names.canonical_domain("example.org" + "\u00ad" * 1_000)

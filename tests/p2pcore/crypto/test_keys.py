@@ -112,3 +112,12 @@ def test_arbitrary_ciphertexts(ciphertext: bytes) -> None:
     key = HpkeKey.from_bytes(bytes(range(96)))
     with pytest.raises(Tampered):
         key.open(b"", ciphertext)
+
+
+def test_parsed_public_keys_are_kept_ready() -> None:
+    """A recipient's key is parsed once; one that is refused is refused again."""
+    octets = HpkeKey.generate().public_bytes
+    assert HpkePublic.from_bytes(octets) is HpkePublic.from_bytes(bytes(bytearray(octets)))
+    for _ in range(2):
+        with pytest.raises(Malformed):
+            HpkePublic.from_bytes(octets[:-1])

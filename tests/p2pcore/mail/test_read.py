@@ -329,6 +329,23 @@ async def test_what_comes_while_the_reader_is_busy_comes_together(
     assert max(len(node.reads) for node in inbox.nodes) == 2
 
 
+async def test_only_a_reader_who_was_given_several_entries_waits_for_company(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lone message is given out at once, and so is the next; after several at once more of them are gathered."""
+    monkeypatch.setattr(read, "_TOGETHER", 3_600)
+    await inbox.reader.start()
+    await inbox.until(lambda: inbox.watching)
+    for texts in (["a"], ["b"], ["c", "d"]):
+        for node in inbox.nodes:
+            for text in texts:
+                node.append(inbox.entry(text))
+        assert await inbox.read(1) == texts
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await inbox.reader.next_batch()
+
+
 async def test_a_reader_that_does_not_come_back_holds_nothing_for_long(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
