@@ -79,15 +79,17 @@ def check_contact(info: ContactInfo) -> Contact:
 
 def nodes_that_fit(contacts: list[Contact], reply: Datagram) -> Nodes:
     """Return as many `contacts`, from the first on, as fit `reply` (given with no contacts) in DATAGRAM_LIMIT."""
-    room = params.DATAGRAM_LIMIT - SIGNATURE_SIZE - len(encode(reply)) - 2  # the array's length may take 3 octets for 1
-    infos = []
-    for contact in contacts[: params.BUCKET_SIZE]:
-        info = ContactInfo(contact.node_id, contact.host, contact.port)
+    infos = [ContactInfo(contact.node_id, contact.host, contact.port) for contact in contacts[: params.BUCKET_SIZE]]
+    room = params.DATAGRAM_LIMIT - SIGNATURE_SIZE - len(encode(reply)) + len(encode(Nodes(())))
+    everybody = Nodes(tuple(infos))
+    if len(encode(everybody)) <= room:  # as good as always
+        return everybody
+    room -= len(encode(Nodes(()))) + 2  # the array's length may take 3 octets for 1
+    for number, info in enumerate(infos):
         room -= len(encode(info))
         if room < 0:
-            break
-        infos.append(info)
-    return Nodes(tuple(infos))
+            return Nodes(tuple(infos[:number]))
+    return everybody
 
 
 class SeenRequests:

@@ -176,7 +176,7 @@ class KademliaSubstrate:
         now = self._peers.now()
         # All that is known: a seed costs nothing unless it is among the closest, and the dead need substitutes
         seeds = [contact for contact in self._peers.table.all() if not self._peers.liveness.passed_over(contact, now)]
-        lookup = Lookup(target, k, seeds, self._peers.find_node, self._peers.own_id)
+        lookup = Lookup(target, k, seeds, self._peers.find_node, self._peers.own_id, patience=self._peers.patience)
         try:
             async with asyncio.timeout(params.LOOKUP_DEADLINE / params.SECOND):
                 await lookup.run()

@@ -11,6 +11,7 @@ A strike is a request unanswered in time; requests side by side count once. Any 
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from p2pcore import params
@@ -66,6 +67,13 @@ class Liveness:
         base = params.PEER_TIMEOUT_FIRST if estimate is None else estimate.timeout
         doublings = state.strikes if state and not state.deaths else 0  # RFC 6298 §5.5; nobody waits long for the dead
         return int(min(max(base, params.PEER_TIMEOUT_LEAST) * 2**doublings, params.PEER_TIMEOUT_MOST))
+
+    def patience(self, contact: Contact | None) -> int:
+        """Return after how long (ms) an answer is later than usual: time to ask again, and others meanwhile."""
+        state = self._states.get(contact) if contact is not None else None
+        estimate = (state.round_trip if state else None) or self._overall
+        usual = params.PEER_TIMEOUT_LEAST if estimate is None else estimate.timeout
+        return int(min(max(usual, params.PATIENCE_LEAST), self.timeout(contact)))
 
     def answered(self, contact: Contact, sent: int, now: int) -> None:
         """Note the verified answer to what was sent at `sent`, late or not."""
@@ -147,6 +155,14 @@ class Liveness:
         """Return whether no request to the peer has gone unanswered lately."""
         state = self._states.get(contact)
         return state is None or not state.strikes
+
+    def good_among(self, contacts: Iterable[Contact]) -> Iterator[Contact]:
+        """Yield those of `contacts` that are good."""
+        states = self._states
+        for contact in contacts:
+            state = states.get(contact)
+            if state is None or not state.strikes:
+                yield contact
 
     def _heard(self, contact: Contact, now: int) -> _State:
         state = self._state(contact)

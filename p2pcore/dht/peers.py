@@ -9,6 +9,7 @@ acquaintance, Ping and Pong with both certificates; after that no request carrie
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from p2pcore import params
 from p2pcore.crypto.certificates import Certificate
@@ -50,7 +51,8 @@ class Peers:
         self._died = died
         self._acquainted: OrderedDict[Contact, None] = OrderedDict()  # each knows the other's certificate
         self._pinged_back: OrderedDict[Contact, int] = OrderedDict()
-        self._introductions: OwnedTasks[tuple[Endpoint, bytes | None], _Outcome] = OwnedTasks()
+        self._introductions: OwnedTasks[tuple[Endpoint, bytes | None, bool], _Outcome] = OwnedTasks()
+        self._begun: dict[tuple[Endpoint, bytes | None], int] = {}  # when the first introductions under way were begun
         self._verifications: OwnedTasks[Contact, None] = OwnedTasks()
         self._meetings: OwnedTasks[Contact, None] = OwnedTasks()
 
@@ -73,10 +75,22 @@ class Peers:
             raise Unreachable(f"node at {contact.endpoint} is dead")
         return self._hear_of(await self._talk(contact, FindNode(target)))
 
+    def patience(self, contact: Contact) -> float:
+        """Return after how many seconds of silence a lookup goes on without the contact."""
+        return self.liveness.patience(contact) / params.SECOND
+
     async def introduce(self, endpoint: Endpoint, node_id: bytes | None) -> Contact:
-        """Return the verified contact at `endpoint` (an IP address); asked once. Raises TimeoutError, Failure."""
+        """Return the verified contact at `endpoint` (an IP address); asked once. Raises TimeoutError, Failure.
+
+        Who comes while an introduction is under way shares it, or begins a second one where it takes long.
+        """
+        known = Contact(node_id, endpoint.host, endpoint.port) if node_id is not None else None
+        began = self._begun.get((endpoint, node_id))
+        again = began is not None and self.now() - began >= self.liveness.patience(known)
         task = self._introductions.start(
-            (endpoint, node_id), lambda: self._introduce(endpoint, node_id), f"dht introduction to {endpoint}"
+            (endpoint, node_id, again),
+            lambda: self._introduce(endpoint, node_id, again=again),
+            f"dht introduction to {endpoint}",
         )
         if task is None:
             raise Unreachable("the DHT is being stopped")
@@ -85,13 +99,16 @@ class Peers:
             return outcome
         raise outcome
 
-    async def _introduce(self, endpoint: Endpoint, node_id: bytes | None) -> _Outcome:
-        known = Contact(node_id, endpoint.host, endpoint.port) if node_id is not None else None
-        timeout = self.liveness.timeout(known)
+    async def _introduce(self, endpoint: Endpoint, node_id: bytes | None, *, again: bool) -> _Outcome:
+        if not again:
+            self._begun[endpoint, node_id] = self.now()
         try:
-            answer = await self._ask(endpoint, node_id, Ping(), timeout, introduce=True)
+            answer = await self._ask(endpoint, node_id, Ping(), introduce=True)
         except (Failure, TimeoutError) as failure:
             return failure
+        finally:
+            if not again:
+                del self._begun[endpoint, node_id]
         contact = Contact(answer.certificate.node_id, endpoint.host, endpoint.port)
         self._acquainted[contact] = None
         if len(self._acquainted) > params.MAX_PEER_STATES:
@@ -109,16 +126,17 @@ class Peers:
         return await self._request(contact, request)
 
     async def _request(self, contact: Contact, request: datagrams.Request) -> Answer:
-        timeout = self.liveness.timeout(contact)
-        answer = await self._ask(contact.endpoint, contact.node_id, request, timeout, introduce=False)
+        answer = await self._ask(contact.endpoint, contact.node_id, request, introduce=False)
         self._admit(contact)
         return answer
 
     async def _ask(
-        self, endpoint: Endpoint, node_id: bytes | None, request: datagrams.Request, timeout: int, *, introduce: bool
+        self, endpoint: Endpoint, node_id: bytes | None, request: datagrams.Request, *, introduce: bool
     ) -> Answer:
         if self.protocol is None:
             raise Unreachable("the DHT has not been started")
+        contact = Contact(node_id, endpoint.host, endpoint.port) if node_id is not None else None
+        timeout = self.liveness.timeout(contact)
         return await self.protocol.ask(endpoint, node_id, request, timeout, introduce=introduce)
 
     # --- who is in the table ---
@@ -207,14 +225,14 @@ class Peers:
         heard: list[Contact] = []
         if not isinstance(answer.payload, Nodes):
             return heard
+        known = self.table.get
         for info in answer.payload.contacts:
             if info.node_id == self.own_id:
                 continue
             try:
-                contact = datagrams.check_contact(info)
+                heard.append(known(info.node_id) or datagrams.check_contact(info))
             except Malformed:
                 continue
-            heard.append(self.table.get(info.node_id) or contact)
         if self.is_small():
             self._meet_all(heard)
         return heard
@@ -229,9 +247,8 @@ class Peers:
 
     def closest(self, target: bytes, asker: bytes) -> list[Contact]:
         """Return the contacts to answer with: the closest that nothing speaks against."""
-        candidates = self.table.closest(target, 2 * self.bucket_size)
-        good = [contact for contact in candidates if contact.node_id != asker and self.liveness.good(contact)]
-        return good[: self.bucket_size]
+        candidates = (contact for contact in self.table.nearest(target) if contact.node_id != asker)
+        return list(islice(self.liveness.good_among(candidates), self.bucket_size))
 
     def requested(self, certificate: Certificate, source: Endpoint) -> None:
         """Note the request of a verified peer; a node that is not in the table is pinged back."""

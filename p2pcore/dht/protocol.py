@@ -15,7 +15,7 @@ from p2pcore.clock import Clock
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.crypto.statements import Signer
 from p2pcore.crypto.trust import Trust
-from p2pcore.dht import datagrams
+from p2pcore.dht import datagrams, hosts
 from p2pcore.dht.contact import Contact
 from p2pcore.dht.counters import Counters
 from p2pcore.dht.hosts import numeric
@@ -77,8 +77,7 @@ class DhtProtocol(asyncio.DatagramProtocol):
     """One socket of the DHT; `answering` is false for clients, who answer nobody."""
 
     def __init__(self, signer: Signer, trust: Trust, clock: Clock, listener: Listener, *, answering: bool) -> None:
-        self._key = signer.key
-        self._certificate = signer.certificate
+        self._signer = signer
         self._trust = trust
         self._clock = clock
         self._listener = listener
@@ -101,19 +100,19 @@ class DhtProtocol(asyncio.DatagramProtocol):
         """Return the verified reply to `request`, sent once; `introduce`: our certificate goes along.
 
         Raises TimeoutError after `timeout` ms, UnknownCertificate where the peer or we have to be introduced,
-        OwnEndpoint, Unreachable (too much under way, or stopped).
+        OwnEndpoint, Unreachable (too much under way, not sent, or stopped).
         """
         if self._transport is None or len(self._outstanding) >= params.MAX_OUTSTANDING:
             raise Unreachable(f"node at {endpoint}: not asked, {len(self._outstanding)} requests are under way")
         request_id = secrets.token_bytes(datagrams.REQUEST_ID_SIZE)
-        certificate = self._certificate.der if introduce else b""
-        recipient = node_id or datagrams.ANYONE
+        certificate = self._signer.certificate.der if introduce else b""
+        if not self._send(self._datagram(request, request_id, node_id or datagrams.ANYONE, certificate), endpoint):
+            raise Unreachable(f"node at {endpoint}: this machine cannot send there")
         future: asyncio.Future[Answer] = self._loop.create_future()
         timer = self._loop.call_later(timeout / params.SECOND, self._time_out, request_id)
         now = self._now()
         asked = _Outstanding(future, endpoint, node_id, request, introduce, now, now + timeout, timer)
         self._outstanding[request_id] = asked
-        self._send(self._datagram(request, request_id, recipient, certificate), endpoint)
         return await future
 
     def _time_out(self, request_id: bytes) -> None:
@@ -173,13 +172,13 @@ class DhtProtocol(asyncio.DatagramProtocol):
 
     def _receive_request(self, datagram: Datagram, signature: bytes, source: Endpoint, size: int) -> None:
         request = datagram.payload
-        if datagram.signer == self._certificate.fingerprint:
+        if datagram.signer == self._signer.certificate.fingerprint:
             self._receive_own(datagram)
         if not self._answering:
             raise NotAuthorised("a client answers nobody")
-        if not self._sources.spend(source.host, self._now()):
+        if not self._sources.spend(hosts.source(source.host), self._now()):
             raise RateLimited(f"datagrams from {source.host}")
-        datagrams.check_addressed(datagram, self._certificate.node_id)
+        datagrams.check_addressed(datagram, self._signer.certificate.node_id)
         datagrams.check_time(datagram, self._clock())
         self._seen.check(datagram)
         certificate = self._trust.get(datagram.signer)
@@ -205,7 +204,7 @@ class DhtProtocol(asyncio.DatagramProtocol):
         self, datagram: Datagram, request: datagrams.Payload, certificate: Certificate, source: Endpoint
     ) -> None:
         # Who introduces himself is told who we are
-        introduction = self._certificate.der if datagram.certificate else b""
+        introduction = self._signer.certificate.der if datagram.certificate else b""
         if isinstance(request, FindNode):
             empty = self._datagram(Nodes(()), datagram.request_id, certificate.node_id, introduction)
             nearest = self._listener.closest(request.target, certificate.node_id)
@@ -216,7 +215,7 @@ class DhtProtocol(asyncio.DatagramProtocol):
 
     def _ask_who(self, datagram: Datagram, source: Endpoint, size: int) -> None:
         question = self._datagram(WhoAreYou(), datagram.request_id, datagrams.ANYONE, b"")
-        octets = datagrams.write_datagram(question, self._key)
+        octets = datagrams.write_datagram(question, self._signer.key)
         if len(octets) <= size:  # an unverified request must not make us send more than it cost
             self.counters.who_are_you += 1
             self._transmit(octets, source)
@@ -226,7 +225,7 @@ class DhtProtocol(asyncio.DatagramProtocol):
         if asked is None or asked.endpoint != source or not datagrams.answers(datagram.payload, asked.request):
             self.counters.unmatched += 1
             return
-        datagrams.check_addressed(datagram, self._certificate.node_id)
+        datagrams.check_addressed(datagram, self._signer.certificate.node_id)
         datagrams.check_time(datagram, self._clock())
         certificate = self._trust.get(datagram.signer)
         if certificate is None:
@@ -259,7 +258,9 @@ class DhtProtocol(asyncio.DatagramProtocol):
         if hashlib.sha256(datagram.certificate).digest() != datagram.signer:
             raise CertificateRefused("the certificate sent along is not the signer's")
         now = self._now()
-        if not self._introductions.spend(source.host, now) or not self._all_introductions.spend(None, now):
+        if not self._introductions.spend(hosts.source(source.host), now) or not self._all_introductions.spend(
+            None, now
+        ):
             raise RateLimited(f"introductions from {source.host}")
         return self._trust.add(datagram.certificate)
 
@@ -268,20 +269,26 @@ class DhtProtocol(asyncio.DatagramProtocol):
     def _datagram(
         self, payload: datagrams.Payload, request_id: bytes, recipient: bytes, certificate: bytes
     ) -> Datagram:
-        return Datagram(payload, request_id, recipient, self._certificate.fingerprint, self._clock(), certificate)
+        return Datagram(payload, request_id, recipient, self._signer.fingerprint, self._clock(), certificate)
 
-    def _send(self, datagram: Datagram, endpoint: Endpoint) -> None:
-        self._transmit(datagrams.write_datagram(datagram, self._key), endpoint)
+    def _send(self, datagram: Datagram, endpoint: Endpoint) -> bool:
+        return self._transmit(datagrams.write_datagram(datagram, self._signer.key), endpoint)
 
-    def _transmit(self, octets: bytes, endpoint: Endpoint) -> None:
+    def _transmit(self, octets: bytes, endpoint: Endpoint) -> bool:
+        """Return whether the system took it; that it arrives is another matter."""
         if self._transport is None:
-            return
+            return False
         mapped = self._maps_ipv4 and ":" not in endpoint.host
+        if ":" in endpoint.host and not self._maps_ipv4:  # asyncio would report it to nobody in particular
+            self.counters.errors += 1
+            return False
         try:
             self._transport.sendto(octets, (f"::ffff:{endpoint.host}" if mapped else endpoint.host, endpoint.port))
-            self.counters.sent += 1
         except (OSError, ValueError):  # an address that this machine cannot reach
             self.counters.errors += 1
+            return False
+        self.counters.sent += 1
+        return True
 
     def _now(self) -> int:
         return int(self._loop.time() * params.SECOND)

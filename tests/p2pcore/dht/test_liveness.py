@@ -94,3 +94,25 @@ def test_memory_is_bounded() -> None:
     for number in range(params.MAX_PEER_STATES + 100):
         liveness.missed(Contact(bytes(32), f"host{number}", 1), 0, 1)
     assert len(liveness) == params.MAX_PEER_STATES
+
+
+def test_patience_is_a_usual_round_trip_and_never_longer_than_the_timeout() -> None:
+    """Half the first timeout while nothing is known, then what is usual for this peer, and at least PATIENCE_LEAST."""
+    liveness = Liveness()
+    assert liveness.patience(PEER) == params.PEER_TIMEOUT_LEAST < liveness.timeout(PEER)
+    for sent in range(0, 100_000, 1_000):
+        liveness.answered(PEER, sent, sent + 1)
+    assert liveness.patience(PEER) == params.PATIENCE_LEAST < liveness.timeout(PEER)
+    for sent in range(100_000, 200_000, 1_000):
+        liveness.answered(PEER, sent, sent + 400)
+    assert params.PEER_TIMEOUT_LEAST < liveness.patience(PEER) == liveness.timeout(PEER)
+    assert liveness.patience(None) <= liveness.timeout(None)
+
+
+def test_good_contacts_are_those_without_a_strike() -> None:
+    """What has timed out once is not passed on to others until it speaks again; the unknown are."""
+    liveness = Liveness()
+    unknown, struck = Contact(bytes(32), "10.0.0.2", 1), Contact(bytes(32), "10.0.0.3", 1)
+    liveness.heard(PEER, 0)
+    liveness.missed(struck, 0, 250)
+    assert list(liveness.good_among([PEER, unknown, struck])) == [PEER, unknown]

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import Iterable
 
 from p2pcore import params
@@ -163,3 +164,128 @@ def test_where_the_dead_take_all_room_in_answers_the_edge_is_asked_for() -> None
     live = [one for one in CONTACTS if one not in dead]
     found = run_virtually(main()).closest(8)
     assert len(set(found) & set(live[:8])) >= 7
+
+
+def test_with_patience_the_dead_cost_one_timeout_in_all() -> None:
+    """Twelve dead of 24 are asked twice, side by side with the others: all take little more than one timeout."""
+
+    async def main() -> None:
+        network = Network()
+        network.dead = set(CONTACTS[1:25:2])
+        lookup = Lookup(TARGET, 12, CONTACTS, network.ask, OWN, patience=lambda _: 0.03)
+        await lookup.run()
+        assert lookup.closest(12) == tuple(CONTACTS[0:24:2])
+        assert network.under_way == 0
+        assert asyncio.get_running_loop().time() < 0.25 + 6 * 0.03
+        assert max(network.asked.count(contact) for contact in network.dead) == 2
+
+    run_virtually(main())
+
+
+def test_a_lost_datagram_costs_the_patience_and_not_the_timeout() -> None:
+    """The second question goes out when patience is at its end; its answer ends the wait for the first."""
+
+    async def main() -> None:
+        network = Network()
+        network.lost = {CONTACTS[0], CONTACTS[3]}
+        lookup = Lookup(TARGET, 8, CONTACTS[:20], network.ask, OWN, patience=lambda _: 0.03)
+        await lookup.run()
+        assert lookup.closest(8) == tuple(CONTACTS[:8])
+        assert asyncio.get_running_loop().time() < 0.2
+
+    run_virtually(main())
+
+
+def test_the_second_question_gets_as_much_patience_as_the_first() -> None:
+    """Where patience is nearly the timeout, a contact whose first datagram was lost is not given up with it."""
+
+    async def main() -> None:
+        network = Network()
+        answers = iter([0.25, 0.2])
+
+        async def ask(contact: Contact, target: bytes) -> Iterable[Contact]:
+            if contact != CONTACTS[0]:
+                return await network.ask(contact, target)
+            delay = next(answers)
+            await asyncio.sleep(delay)
+            if delay == 0.25:
+                raise TimeoutError
+            return []
+
+        lookup = Lookup(TARGET, 3, CONTACTS[:3], ask, OWN, patience=lambda _: 0.24)
+        await lookup.run()
+        assert lookup.closest(3) == tuple(CONTACTS[:3])
+
+    run_virtually(main())
+
+
+def test_few_wanted_many_asked() -> None:
+    """However few are wanted, LOOKUP_BREADTH answer: three liars who name each other do not hide who is closer."""
+    liars = CONTACTS[1:4]
+    reached: list[Contact] = []
+
+    async def ask(contact: Contact, target: bytes) -> Iterable[Contact]:
+        reached.append(contact)
+        await asyncio.sleep(0.01)
+        return liars if contact in liars else CONTACTS[:20]
+
+    async def main() -> None:
+        lookup = Lookup(TARGET, 3, [*liars, CONTACTS[40]], ask, OWN)
+        await lookup.run()
+        assert lookup.closest(3) == tuple(CONTACTS[:3])
+        assert len(reached) >= params.LOOKUP_BREADTH
+
+    run_virtually(main())
+
+
+def test_one_liars_inventions_do_not_crowd_out_the_rest() -> None:
+    """Each answer of a liar names twenty new contacts closer than all real ones: a bounded number of them is asked."""
+    liars = {CONTACTS[number] for number in (0, 1, 2, 3, 7, 12, 17, 31, 32)}
+    inventions = itertools.count(1)
+    invented: list[Contact] = []
+    heard: set[Contact] = set()
+
+    async def ask(contact: Contact, target: bytes) -> Iterable[Contact]:
+        if contact not in CONTACTS:
+            invented.append(contact)
+            await asyncio.sleep(0.25)
+            raise TimeoutError
+        await asyncio.sleep(0.01)
+        if contact not in liars:
+            return CONTACTS[:20]
+        heard.add(contact)
+        near = [int.from_bytes(TARGET, "big") ^ next(inventions) for _ in range(20)]
+        return [Contact(number.to_bytes(32, "big"), "10.66.0.1", 1) for number in near]
+
+    async def main() -> None:
+        lookup = Lookup(TARGET, 20, CONTACTS[30:], ask, OWN, patience=lambda _: 0.03)
+        await lookup.run()
+        assert lookup.closest(20) == tuple(CONTACTS[:20])
+        assert asyncio.get_running_loop().time() < 2
+        # Each liar is believed until a handful of its contacts are silent, then all share one last try
+        assert len(heard) >= 5
+        assert len(set(invented)) <= len(heard) * (params.DOUBTFUL_SILENT + params.ALPHA) + 20 < len(heard) * 20
+
+    run_virtually(main())
+
+
+def test_what_only_the_doubtful_name_is_still_asked_in_the_end() -> None:
+    """A contact that answers is found although its only namer has named seven silent ones before it."""
+    hidden = CONTACTS[1]
+    namer = CONTACTS[0]
+    near = (int.from_bytes(TARGET, "big") ^ number for number in range(1, 8))
+    silent = [Contact(number.to_bytes(32, "big"), "10.66.0.1", 1) for number in near]
+
+    async def ask(contact: Contact, target: bytes) -> Iterable[Contact]:
+        if contact in silent:
+            await asyncio.sleep(0.25)
+            raise TimeoutError
+        await asyncio.sleep(0.01)
+        return [*silent, hidden] if contact == namer else []
+
+    async def main() -> None:
+        lookup = Lookup(TARGET, 8, [namer, *CONTACTS[2:9]], ask, OWN, patience=lambda _: 0.03)
+        await lookup.run()
+        assert lookup.closest(8) == tuple(CONTACTS[:8])
+
+    run_virtually(main())

@@ -324,6 +324,27 @@ def test_a_flood_of_the_unadmitted_changes_nothing(tmp_path: Path) -> None:
     run_virtually(main())
 
 
+def test_one_ipv6_host_with_many_addresses_is_one_source(tmp_path: Path) -> None:
+    """From thousands of addresses of one /64 no more is answered than from one; another /64 is served."""
+
+    async def main() -> None:
+        swarm, node, contact = await one_node(tmp_path)
+        peer = Peer(swarm, swarm.world.user("alice").signer)
+        octets = datagrams.write_datagram(peer.compose(Ping(), contact.node_id), peer.signer.key)
+        for number in range(3_000):
+            swarm.network.send(Endpoint(f"2001:db8::{number:x}", 9), contact.endpoint, octets)
+        await asyncio.sleep(0.1)
+        assert node.counters.who_are_you <= params.SOURCE_BURST + params.SOURCE_RATE
+        assert node.counters.rate_limited >= 1_500
+        answered = node.counters.who_are_you
+        swarm.network.send(Endpoint("2001:db8:0:1::1", 9), contact.endpoint, octets)
+        await asyncio.sleep(0.1)
+        assert node.counters.who_are_you == answered + 1
+        await swarm.stop()
+
+    run_virtually(main())
+
+
 def test_a_client_answers_nobody(tmp_path: Path) -> None:
     """A client asks and is answered; asked, even by a node that knows its endpoint, it is silent."""
 
