@@ -12,6 +12,7 @@ strangers is chosen by the edge, not here.
     │   ├── InboxFull               the inbox is at its limit on too many nodes
     │   ├── InboxDormant            its owner has not read for a long time
     │   ├── NodeFull                no room on a node (HTTP 507)
+    │   ├── BodyNotHeld             the body that an entry goes with is not on this node (HTTP 424)
     │   ├── RateLimited             too much from this signer now (HTTP 429)
     │   └── ClockSkew               our clock and the others' differ too much
     ├── PermanentFailure            the same request will fail again
@@ -71,6 +72,10 @@ class InboxDormant(TemporaryFailure):
 class NodeFull(TemporaryFailure):
     status = "4.3.1"
     http_status = 507
+
+
+class BodyNotHeld(TemporaryFailure):
+    http_status = 424  # RFC 4918 §11.4: failed dependency
 
 
 class RateLimited(TemporaryFailure):

@@ -20,11 +20,24 @@ REQUEST_TIMEOUT = 10 * SECOND  # one small request to one node; larger ones get 
 HEDGE_DELAY = 300  # a second replica is asked when the first has not answered by then
 MIN_THROUGHPUT = 64 * 1024  # octets/s that a large transfer must reach, else the peer counts as unreachable
 
+# Availability (§4): estimating p, and the k that status calls for
+AVAILABILITY_TARGET = 0.9999  # p_t: the middle of Figure 2's range
+AVAILABILITY_OPERATIONS = 2  # n: to read is to get the inbox and the body
+UPTIME_INTERVAL = HOUR  # between samples of which nodes are up
+UPTIME_FIRST = 5 * MINUTE  # after the start: by then the routing table is whole again
+UPTIME_WINDOW = 7 * DAY  # samples kept, and how long a silent node is counted as down
+UPTIME_NODES = 40  # nodes followed; more would cost lookups and tell little
+UPTIME_SAMPLES = 24  # samples before an estimate is spoken of: nights and days are both in it
+
 # Kademlia
 ALPHA = 3  # concurrent requests of one lookup
 BUCKET_SIZE = 20
+SUBNET_CONTACTS = 2  # of one /24 or /48 in a bucket that contacts of other subnets want room in
 DATAGRAM_LIMIT = 1_400  # octets: below the usual path MTU with room for headers
 LOOKUP_DEADLINE = 5 * SECOND
+LOOKUP_BREADTH = 8  # so many of the closest are asked for however few are wanted: a few liars must not be all of them
+DOUBTFUL_SILENT = 5  # contacts of one answer, beyond twice those that live, whose silence makes the answer doubtful
+PATIENCE_LEAST = 50  # after this or a usual round trip a silent peer is asked once more, and others beside it
 PEER_TIMEOUT_FIRST = 500  # waiting for a peer while nothing is known of round trips; RFC 6298 §2.1 has 1 s
 PEER_TIMEOUT_LEAST = 250  # below this a busy peer's pause looks like its death
 PEER_TIMEOUT_MOST = 3 * SECOND
@@ -80,6 +93,7 @@ DORMANT_AFTER = 60 * DAY  # an owner who has not read for so long: 450 4.2.1
 DIRECTORY_LIFETIME = 90 * DAY
 CERTIFICATE_LIFETIME = 400 * DAY
 AUTHORITY_LIFETIME = 20 * 365 * DAY
+STALE_CERTIFICATE = 2 * DAY  # a certificate found once stays good while its replicas cannot be reached
 EXPIRED_USER_RECEIVES = 90 * DAY  # an expired user certificate is still sealed to for so long
 
 # Sizes (octets)

@@ -6,7 +6,7 @@ import binascii
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -21,6 +21,7 @@ from p2pcore.records import ObjectStatement, SignedStatement, decode
 R = TypeVar("R", bound=msgspec.Struct)
 
 MAX_ANSWER: Final = 2 * params.MAX_BATCH  # octets
+_READ_AHEAD: Final = 2  # segments: two wake-ups of a thread cost as much as reading one of them
 
 
 def framed_digest(prefix: bytes, source: Path | bytes) -> bytes:
@@ -43,9 +44,20 @@ async def pieces(prefix: bytes, source: Path | bytes) -> AsyncIterator[bytes]:
         for start in range(0, len(source), params.SEGMENT_SIZE):
             yield source[start : start + params.SEGMENT_SIZE]
         return
-    with await asyncio.to_thread(source.open, "rb") as file:
-        while piece := await asyncio.to_thread(file.read, params.SEGMENT_SIZE):
-            yield piece
+    with source.open("rb") as file:
+        while read := await asyncio.to_thread(_read_ahead, file):
+            for piece in read:
+                yield piece
+            if len(read[-1]) < params.SEGMENT_SIZE:
+                return
+
+
+def _read_ahead(file: BinaryIO) -> list[bytes]:
+    """Return up to _READ_AHEAD segments, as many as there are."""
+    read: list[bytes] = []
+    while len(read) < _READ_AHEAD and (piece := file.read(params.SEGMENT_SIZE)):
+        read.append(piece)
+    return read
 
 
 async def received(contact: Contact, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

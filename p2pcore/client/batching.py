@@ -35,7 +35,7 @@ BATCH_OPERATIONS = 512  # well below MAX_BATCH_OPERATIONS: an answer should not 
 BATCH_OCTETS = 4 << 20  # of request and expected answer; MAX_BATCH (8 MiB) bounds each of them
 WAITING_OCTETS = 64 << 20  # waiting for one peer: a node that lags so far behind counts as unreachable
 IN_FLIGHT = 2  # requests to one peer
-GATHER = 0.01  # seconds that what waited for an answer goes on waiting for company
+GATHER = 0.001  # seconds that what waited for an answer goes on waiting for company
 _OVERHEAD = 600  # octets: a signed statement with its Merkle path, generously
 
 Answer = asyncio.Future[list[Result]]

@@ -23,6 +23,15 @@ class Peers(Protocol):
         """Fetch an object piece by piece and return its statement; raises Tampered where it does not match."""
 
     async def read_inbox(
-        self, contact: Contact, inbox_key: bytes, incarnation: bytes, cursor: int, wait_ms: int
+        self,
+        contact: Contact,
+        inbox_key: bytes,
+        incarnation: bytes,
+        cursor: int,
+        wait_ms: int,
+        instance: bytes = b"",
     ) -> InboxPage:
-        """Return one page of our own inbox, after at most `wait_ms` where there is nothing."""
+        """Return one page of our own inbox, after at most `wait_ms` where there is nothing.
+
+        Acknowledgements by `instance` are left out, where it is not empty.
+        """

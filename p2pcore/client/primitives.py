@@ -10,6 +10,7 @@ from typing import Final
 from p2pcore import params
 from p2pcore.client.answers import answer, framed_digest, object_of, pieces, received
 from p2pcore.client.framing import APPEND_INBOX, READ_INBOX, frame
+from p2pcore.client.gathered import Gathered
 from p2pcore.client.peers import Sink
 from p2pcore.client.transport import Content, Transport, fingerprint_in, remember
 from p2pcore.clock import Clock
@@ -120,29 +121,37 @@ class PeerClient:
                 raise Tampered(f"{contact.endpoint}: answered with another object than {object_key.hex()}")
             hasher = hashlib.sha256()
             size = 0
+            unhashed = Gathered(params.SEGMENT_SIZE)
             async for piece in received(contact, response):
                 size += len(piece)
                 if size > statement.size:
                     break
-                if len(piece) > LARGE:
-                    await asyncio.to_thread(hasher.update, piece)
-                else:
-                    hasher.update(piece)
+                if unhashed.add(piece):
+                    await asyncio.to_thread(_update, hasher, unhashed.take())
                 await sink(piece)
+            await asyncio.to_thread(_update, hasher, unhashed.take())
             if size != statement.size or hasher.digest() != statement.digest:
                 raise Tampered(f"{contact.endpoint}: object {object_key.hex()} does not match its digest")
         return signed
 
     async def read_inbox(
-        self, contact: Contact, inbox_key: bytes, incarnation: bytes, cursor: int, wait_ms: int
+        self,
+        contact: Contact,
+        inbox_key: bytes,
+        incarnation: bytes,
+        cursor: int,
+        wait_ms: int,
+        instance: bytes = b"",
     ) -> InboxPage:
         """Return what came into our own inbox on `contact` after (`incarnation`, `cursor`), one page.
 
         With nothing there, the node answers when something comes, at the latest after `wait_ms` (0: at once).
-        `incarnation` empty reads from the beginning. Raises NotAuthorised for another's inbox.
+        `incarnation` empty reads from the beginning. Acknowledgements by `instance`, an agent that knows its own, are
+        left out. Raises NotAuthorised for another's inbox.
         """
-        query = f"?incarnation={incarnation.hex()}&cursor={cursor}" if incarnation else ""
-        url = _url(contact, inbox_key) + query
+        asked = [f"incarnation={incarnation.hex()}", f"cursor={cursor}"] if incarnation else []
+        asked += [f"instance={instance.hex()}"] if instance else []
+        url = _url(contact, inbox_key) + ("?" + "&".join(asked) if asked else "")
         expected = params.PAGE_OCTETS + params.MAX_NOTIFICATION
         response = await self._transport.open(
             contact, "GET", url, pragma=READ_INBOX, wait_ms=wait_ms, expected=expected
@@ -216,6 +225,11 @@ class PeerClient:
 
 def _url(contact: Contact, key: bytes) -> str:
     return f"https://{contact.endpoint}/v1/{key.hex()}"
+
+
+def _update(hasher: "hashlib._Hash", pieces: list[bytes]) -> None:
+    for piece in pieces:
+        hasher.update(piece)
 
 
 def _sha256(octets: bytes) -> bytes:

@@ -48,6 +48,7 @@ class Quorum:
 
     @property
     def pending(self) -> int:
+        """How many have been asked and have not answered."""
         return len(self.asked) - len(self.confirmed) - len(self.failures)
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from p2pcore import params
 from p2pcore.client.batching import Batcher
+from p2pcore.client.gathered import Gathered
 from p2pcore.client.hedging import Hedge, Progress
 from p2pcore.client.held_file import HeldFile
 from p2pcore.client.peers import Peers
@@ -106,21 +107,25 @@ class BodyReader:
     async def _large(self, contact: Contact, key: bytes, digest: bytes, progress: Progress) -> Fetched:
         held = HeldFile.temporary(self._directory)
         try:
+            unwritten = Gathered(params.SEGMENT_SIZE)
 
             async def sink(piece: bytes) -> None:
                 progress()
-                if len(piece) > _IN_THREAD:
-                    await asyncio.to_thread(held.file.write, piece)
-                else:
-                    held.file.write(piece)
+                if unwritten.add(piece):
+                    await asyncio.to_thread(held.file.writelines, unwritten.take())
 
             signed = await self._peers.get_body(contact, key, digest, sink)  # raises Tampered on another digest
             _check(signed, key, digest)
-            await asyncio.to_thread(held.file.flush)
+            await asyncio.to_thread(_finish, held, unwritten)
         except BaseException:
             held.close()
             raise
         return Fetched(signed, held, contact)
+
+
+def _finish(held: HeldFile, unwritten: Gathered) -> None:
+    held.file.writelines(unwritten.take())
+    held.file.flush()
 
 
 def _check(signed: SignedStatement, key: bytes, digest: bytes) -> None:

@@ -118,9 +118,18 @@ class Replicas:
             raise target.quorum.failure()
         return Written(tuple(target.quorum.confirmed), target.quorum.k)
 
-    def target(self, key: bytes, content: Operation | Upload, *, k: int, w: int) -> Target:
-        """Return `content` addressed to the k nodes closest to `key`, for `spread`."""
-        return Target(key, content, Quorum(k, w))
+    def target(
+        self,
+        key: bytes,
+        content: Operation | Upload,
+        *,
+        k: int,
+        w: int,
+        after: Target | None = None,
+        together: Operation | None = None,
+    ) -> Target:
+        """Return `content` addressed to the k nodes closest to `key`, for `spread`; Target says what `after` means."""
+        return Target(key, content, Quorum(k, w), after=after, together=together)
 
     async def spread(self, targets: Sequence[Target], *, completed: Callable[[], None] | None = None) -> None:
         """Write all `targets`, what goes to the same node in the same request; return when each is decided.

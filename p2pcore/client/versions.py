@@ -65,9 +65,8 @@ class VersionChecker:
 
     def _check_certificate(self, statement: VersionStatement, der: bytes) -> None:
         certificate = self.trust.add(der)
-        named = names.certificate_identifier(certificate.primary_address)
-        if named != statement.identifier or statement.time != certificate.not_before:
-            raise Tampered(f"certificate {statement.identifier!r}: it is of {certificate.primary_address}")
+        if certificate.identifier != statement.identifier or statement.time != certificate.not_before:
+            raise Tampered(f"certificate {statement.identifier!r}: it is of {certificate.name}")
 
     def _check_record(self, statement: VersionStatement, octets: bytes) -> None:
         record = decode(DomainRecord, octets)

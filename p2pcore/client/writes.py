@@ -1,7 +1,13 @@
 """Several objects written at once, each to the k nodes closest to its key; per node everything in one request.
 
 A node that fails is replaced by the next closest, up to `widened(k)` nodes per object. The spread is decided when every
-object has w confirmations or can no longer get them; what is still under way then goes on until it is complete. Answers
+object has w confirmations or can no longer get them; what is still under way then goes on until it is complete.
+
+An object may come after another (an entry after its body): to a node it goes in the same request as the other, on the
+condition that the node holds that, or else not before the other has its quorum. So nothing is left of it where the
+other is refused. What still waits for that when the time is over is never sent.
+
+Answers
 arrive as callbacks of futures that the Batcher owns (and tasks that this spread's owner owns), so that a small message
 costs one request per node and no task of its own.
 """
@@ -18,7 +24,7 @@ from p2pcore.client.quorum import Quorum
 from p2pcore.client.results import failure_of
 from p2pcore.dht.contact import Contact
 from p2pcore.dht.substrate import Substrate
-from p2pcore.errors import Failure, NoQuorum, TemporaryFailure, Unreachable
+from p2pcore.errors import BodyNotHeld, Failure, NoQuorum, TemporaryFailure, Unreachable
 from p2pcore.records import Operation, Result, SignedStatement
 
 Own = Callable[[Coroutine[None, None, None], str], "asyncio.Task[None]"]
@@ -34,12 +40,18 @@ class Upload:
 
 @dataclass(slots=True, eq=False)
 class Target:
-    """One object to write: to the nodes closest to `key`, until `quorum` is decided and then complete."""
+    """One object to write: to the nodes closest to `key`, until `quorum` is decided and then complete.
+
+    With `after` it goes to a node that is sent that as well as `together`, which the node answers with BodyNotHeld
+    where it does not hold the other; to any other node as `content`, once `after` has its quorum.
+    """
 
     key: bytes
     content: Operation | Upload
     quorum: Quorum
     contacts: dict[bytes, Contact] = field(default_factory=dict)
+    after: "Target | None" = None
+    together: Operation | None = None
 
 
 class Spread:
@@ -54,6 +66,8 @@ class Spread:
         self._peers = peers
         self._own = own
         self._changed = asyncio.Event()
+        self._held_back: list[tuple[Contact, Target]] = []  # until what they come after is decided
+        self._over = False
         self.completed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, deadline: int) -> None:
@@ -70,6 +84,7 @@ class Spread:
         except TimeoutError:
             pass  # the quorums say what is missing
         finally:
+            self._over = True
             self._note()
 
     async def _begin(self) -> None:
@@ -88,17 +103,38 @@ class Spread:
                 if target.quorum.ask(contact.node_id):
                     per_node.setdefault(contact, []).append(target)
         for contact, targets in per_node.items():
-            self._send(contact, targets)
+            self._held_back += [(contact, each) for each in targets if each.after and each.after not in targets]
+            self._send(contact, [each for each in targets if each.after is None or each.after in targets])
+        self._release()
 
     def _send(self, contact: Contact, targets: Sequence[Target]) -> None:
-        small = [target for target in targets if not isinstance(target.content, Upload)]
-        operations = [target.content for target in small if not isinstance(target.content, Upload)]
-        if operations:
-            answer = self._batcher.post(contact, operations)
-            answer.add_done_callback(lambda done: self._answered(contact, small, done))
+        small: list[Target] = []
+        operations: list[Operation] = []
         for target in targets:
             if isinstance(target.content, Upload):
                 self._own(self._upload(contact, target, target.content), f"store on {contact.endpoint}")
+                continue
+            small.append(target)
+            operations.append(target.together if target.together and target.after in targets else target.content)
+        if operations:
+            answer = self._batcher.post(contact, operations)
+            answer.add_done_callback(lambda done: self._answered(contact, small, operations, done))
+
+    def _release(self) -> None:
+        """Send what was held back where its time has come, end it where that will not come."""
+        held, self._held_back = self._held_back, []
+        ready: dict[Contact, list[Target]] = {}
+        for contact, target in held:
+            assert target.after is not None
+            before = target.after.quorum
+            if before.reached or contact.node_id in before.confirmed:
+                ready.setdefault(contact, []).append(target)
+            elif before.decided or self._over:
+                target.quorum.fail(contact.node_id, before.failure())
+            else:
+                self._held_back.append((contact, target))
+        for contact, targets in ready.items():
+            self._send(contact, targets)
 
     async def _upload(self, contact: Contact, target: Target, upload: Upload) -> None:
         failure: Failure | None = TemporaryFailure("stopped")
@@ -111,15 +147,25 @@ class Spread:
             self._count(contact, target, failure)
             self._note()
 
-    def _answered(self, contact: Contact, targets: Sequence[Target], answer: "asyncio.Future[list[Result]]") -> None:
+    def _answered(
+        self,
+        contact: Contact,
+        targets: Sequence[Target],
+        operations: Sequence[Operation],
+        answer: "asyncio.Future[list[Result]]",
+    ) -> None:
         error = TemporaryFailure("stopped") if answer.cancelled() else answer.exception()
         if error is not None:
             failure = error if isinstance(error, Failure) else TemporaryFailure(repr(error))
             for target in targets:
                 self._count(contact, target, failure)
         else:
-            for target, result in zip(targets, answer.result(), strict=True):
-                self._count(contact, target, failure_of(result))
+            for target, operation, result in zip(targets, operations, answer.result(), strict=True):
+                outcome = failure_of(result)
+                if isinstance(outcome, BodyNotHeld) and operation is not target.content:
+                    self._held_back.append((contact, target))
+                else:
+                    self._count(contact, target, outcome)
         self._note()
 
     def _count(self, contact: Contact, target: Target, failure: Failure | None) -> None:
@@ -139,13 +185,18 @@ class Spread:
         try:
             for contact in await self._substrate.lookup(target.key, widened(quorum.k)):
                 if quorum.ask(contact.node_id):
-                    self._send(contact, (target,))
+                    if target.after is None:
+                        self._send(contact, (target,))
+                    else:
+                        self._held_back.append((contact, target))
                     break
         finally:
             quorum.searching -= 1
             self._note()
 
     def _note(self) -> None:
+        if self._held_back:
+            self._release()
         self._changed.set()
         if not self.completed.done() and all(target.quorum.complete for target in self.targets):
             self.completed.set_result(None)

@@ -31,13 +31,21 @@ class FreshCache(Generic[K, V]):
         self._loading: dict[K, asyncio.Future[V]] = {}
         self._tasks = Tasks()
 
+    def fresh(self, key: K) -> V | None:
+        """Return the value of `key` where it need not be loaded."""
+        held = self._values.get(key)
+        if held is None or not 0 <= self._clock() - held[0] < self._lifetime:
+            return None
+        self._values.move_to_end(key)
+        return held[1]
+
     async def get(self, key: K) -> V:
         """Return the value of `key`. Raises what `load` raises."""
+        fresh = self.fresh(key)
+        if fresh is not None:
+            return fresh
         held = self._values.get(key)
         now = self._clock()
-        if held is not None and 0 <= now - held[0] < self._lifetime:
-            self._values.move_to_end(key)
-            return held[1]
         answer = self._loading.get(key)
         if answer is None:
             answer = self._loading[key] = asyncio.get_running_loop().create_future()

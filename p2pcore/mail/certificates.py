@@ -9,7 +9,6 @@ from p2pcore.errors import CannotKnow, CertificateRefused, Refused
 from p2pcore.mail.cache import FreshCache
 
 _LIFETIME = 10 * params.MINUTE  # revocations arrive with the domain record, so this only finds renewed ones
-_STALE = 2 * params.DAY  # a certificate found once stays good while its replicas cannot be reached
 _SIZE = 10_000
 
 
@@ -21,7 +20,7 @@ class CertificateBook:
         self._trust = trust
         self._clock = clock
         self._cache: FreshCache[str, Certificate] = FreshCache(
-            self._find, clock, lifetime=_LIFETIME, stale=_STALE, size=_SIZE
+            self._find, clock, lifetime=_LIFETIME, stale=params.STALE_CERTIFICATE, size=_SIZE
         )
 
     async def of(self, address: str) -> Certificate:

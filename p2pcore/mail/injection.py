@@ -107,6 +107,7 @@ def prepare_all(
     orders: Sequence[Order], signer: Signer, now: int, random: Random = secrets.token_bytes
 ) -> list[Injection | Exception]:
     """Return one injection, or the failure that prevented it, per order; all statements share one signature."""
+    signer = signer.fixed()
     drafts: list[list[Statement] | Failure] = []
     for order in orders:
         try:

@@ -23,6 +23,7 @@ from p2pcore.crypto.sealing import open_addresses
 from p2pcore.crypto.trust import Trust
 from p2pcore.errors import (
     CannotKnow,
+    ClockSkew,
     Failure,
     InboxDormant,
     InboxFull,
@@ -65,6 +66,7 @@ class DomainNames:
     """The domain's record and the answers that follow from it.
 
     `hpke_keys` are this gateway's, with which the address list opens; an agent has none and asks for certificates only.
+    `clock_difference` gives the median of the nodes' clocks minus ours in ms.
     `record`, `addresses` and `published` are None until something has been adopted (and opened).
     """
 
@@ -76,6 +78,8 @@ class DomainNames:
         cache_dir: Path,
         domain: str,
         hpke_keys: Sequence[HpkeKey] = (),
+        *,
+        clock_difference: Callable[[], int] = lambda: 0,
     ) -> None:
         self.domain = domain
         self.record: DomainRecord | None = None
@@ -88,6 +92,7 @@ class DomainNames:
         self._clock = clock
         self._directory = cache_dir
         self._hpke_keys = tuple(hpke_keys)
+        self._clock_difference = clock_difference
         self._certificates = CertificateBook(replicas, trust, clock)
         self._inboxes = InboxStates(replicas, clock)
         self._callbacks: list[Callable[[DomainRecord], None]] = []
@@ -174,8 +179,11 @@ class DomainNames:
         """Return whom mail for `address` goes to, if it can be taken for all of them now.
 
         Raises Malformed, NotOurDomain, NoSuchAddress (a record within its `next_update` says so), CannotKnow, NoQuorum,
-        InboxFull, InboxDormant.
+        InboxFull, InboxDormant, ClockSkew (what we date would be believed by nobody, or too long).
         """
+        skew = self._clock_difference()
+        if abs(skew) > params.CLOCK_WARNING:
+            raise ClockSkew(f"our clock is {-skew // params.SECOND:+d} s from the nodes'")
         canonical = names.canonical_address(address)
         if names.split_address(canonical)[1] != self.domain:
             raise NotOurDomain(f"{address}: not an address at {self.domain}")

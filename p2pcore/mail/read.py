@@ -21,7 +21,7 @@ from p2pcore.mail.watch import Watch
 from p2pcore.records import AcknowledgeStatement, EntryStatement, InboxPage, SignedStatement
 
 _BATCHES = 4  # pages waiting for the reader; more wait on their nodes
-_TOGETHER = 0.1  # seconds that a reader who was given several entries at once waits before she is given more
+_TOGETHER = 0.15  # seconds that a reader who was given several entries at once waits before she is given more
 _GATHER = 0.3  # seconds at most that a busy reader's nodes are not asked again
 _PLACEMENT = 5 * params.MINUTE  # between lookups of the inbox's nodes without any change noticed
 _SETTLE = 1.0  # seconds that changes of the routing table are gathered for, before one lookup
@@ -50,9 +50,10 @@ class InboxReader:
     """The inbox of `inbox_key`, whose owner signs the requests of `peers`.
 
     `instance` is this agent's: an acknowledgement by another one counts only as the owner signed it, and is given to
-    `foreign` (two agents would split the mail), each once. Entries that do not verify go to `refused` with the reason,
-    and are not looked at again. `seen` tells which entries are durably ours: what a node says we acknowledged is then
-    believed for these only; without it, only as the owner signed it.
+    `foreign` (two agents would split the mail), each once, if it was made after this agent began (`began`, in ms):
+    what is older is of one that this one came after, as on a new machine. Entries that do not verify go to `refused`
+    with the reason, and are not looked at again. `seen` tells which entries are durably ours: what a node says we
+    acknowledged is then believed for these only; without it, only as the owner signed it.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class InboxReader:
         clock: Clock,
         *,
         foreign: Callable[[bytes], None],
+        began: int = 0,
         refused: Callable[[bytes, Failure], None] = _quiet,
         seen: Seen | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class InboxReader:
         self._instance = instance
         self._clock = clock
         self._foreign = foreign
+        self._alone_until = began + params.DIRECT_SKEW  # as far as the clock of the machine before may have been ahead
         self._refused = refused
         self._seen = seen
         self._known_foreign: set[bytes] = set()
@@ -181,6 +184,7 @@ class InboxReader:
             substrate=self._substrate,
             clock=self._clock,
             apply=self._apply,
+            instance=self._instance if self._seen else b"",  # what is durably ours is known without them
         )
 
     async def _apply(self, contact: Contact, page: InboxPage) -> None:
@@ -235,7 +239,9 @@ class InboxReader:
 
     def _believe(self, statement: AcknowledgeStatement) -> None:
         self._superset.settle_all(statement.entries)
-        if statement.instance != self._instance and statement.instance not in self._known_foreign:
+        if statement.instance == self._instance or statement.issued <= self._alone_until:
+            return
+        if statement.instance not in self._known_foreign:
             self._known_foreign.add(statement.instance)
             self._foreign(statement.instance)
 

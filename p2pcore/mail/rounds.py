@@ -1,7 +1,8 @@
 """Work gathered while a round of it is under way: n jobs then share what costs the same for one as for many."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 from p2pcore.client.tasks import Tasks
@@ -11,23 +12,51 @@ R = TypeVar("R")
 
 
 class Rounds(Generic[J, R]):
-    """Runs `work` in a thread, one round at a time; a job that finds no round under way starts one at once.
+    """Runs `work`, one round at a time; a job that finds nothing under way starts a round at once.
 
-    `work` gets at most `limit` jobs and returns for each, in order, its outcome: a result or an exception.
+    While what follows an earlier round is under way (`following`), a round waits for company: until that is over, and
+    `patience` seconds at most. `work` gets at most `limit` jobs and returns for each, in order, its outcome: a result
+    or an exception. It runs in a thread, or for up to `here` jobs on the event loop: a thread's two wake-ups cost some
+    0.2 ms.
     """
 
-    def __init__(self, work: Callable[[Sequence[J]], Sequence[R | Exception]], *, limit: int, name: str) -> None:
+    def __init__(
+        self,
+        work: Callable[[Sequence[J]], Sequence[R | Exception]],
+        *,
+        limit: int,
+        name: str,
+        here: int = 0,
+        patience: float = 0.0,
+    ) -> None:
         self._work = work
         self._limit = limit
         self._name = name
+        self._here = here
+        self._patience = patience
         self._waiting: list[tuple[J, asyncio.Future[R]]] = []
         self._running = False
+        self._following = 0
+        self._free = asyncio.Event()  # nothing follows any more, or a whole round waits
         self._tasks = Tasks()
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Surround what is done with a round's outcome."""
+        self._following += 1
+        try:
+            yield
+        finally:
+            self._following -= 1
+            if not self._following:
+                self._free.set()
 
     async def do(self, job: J) -> R:
         """Return the outcome of `job`, or raise it."""
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, answer))
+        if len(self._waiting) >= self._limit:
+            self._free.set()
         if not self._running:
             self._running = True
             self._tasks.start(self._run(), self._name)
@@ -42,15 +71,28 @@ class Rounds(Generic[J, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await self._gather()
                 jobs, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
                 await self._round(jobs)
         finally:
             self._running = False
 
+    async def _gather(self) -> None:
+        """Wait for company where an earlier round's outcomes are being dealt with."""
+        if not self._patience or not self._following or len(self._waiting) >= self._limit:
+            return
+        self._free.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                await self._free.wait()
+
     async def _round(self, jobs: Sequence[tuple[J, "asyncio.Future[R]"]]) -> None:
         outcomes: Sequence[R | Exception]
         try:
-            outcomes = await asyncio.to_thread(self._work, [job for job, _ in jobs])
+            if len(jobs) <= self._here:
+                outcomes = self._work([job for job, _ in jobs])
+            else:
+                outcomes = await asyncio.to_thread(self._work, [job for job, _ in jobs])
         except asyncio.CancelledError:
             for _, answer in jobs:
                 answer.cancel()

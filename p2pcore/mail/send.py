@@ -1,7 +1,8 @@
 """Injecting one message: its body and every recipient's entry on w nodes before anybody says "stored" (DESIGN §6).
 
-A small body and the entries for the same node travel in one request, which the node commits in one transaction. A large
-body goes first, in a PUT per node: an entry must not reach an inbox whose owner could not fetch the body for a minute.
+A small body and the entries for the same node travel in one request, which the node commits in one transaction, the
+entries only if it took the body; entries for other nodes follow when the body has its quorum. A large body goes first,
+in a PUT per node. So no entry reaches an inbox whose owner could not fetch the body, however often a sender tries.
 """
 
 import asyncio
@@ -19,9 +20,21 @@ from p2pcore.crypto.statements import Signer
 from p2pcore.errors import Failure
 from p2pcore.mail.injection import Injection, Order, RecipientPart, SealedContent, prepare_all
 from p2pcore.mail.rounds import Rounds
-from p2pcore.records import Append, EntryStatement, Operation, Replication, Store, Verdicts
+from p2pcore.records import (
+    Append,
+    AppendAfter,
+    EntryStatement,
+    Operation,
+    Replication,
+    SignedStatement,
+    Store,
+    Verdicts,
+    identity,
+)
 
 _ROUND = 256  # messages of one signing round: some 50 ms of sealing at most
+_HERE = 16  # messages sealed and signed on the event loop: some 2 ms
+_COMPANY = 0.02  # seconds that a message waits for others to be signed with, while earlier ones are being stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +60,15 @@ class Sender:
         self._replicas = replicas
         self._signer = signer
         self._clock = clock
-        self._rounds: Rounds[Order, Injection] = Rounds(self._prepare_all, limit=_ROUND, name="sealing and signing")
+        self._rounds: Rounds[Order, Injection] = Rounds(
+            self._prepare_all, limit=_ROUND, name="sealing and signing", here=_HERE, patience=_COMPANY
+        )
 
     async def prepare(self, sealed: SealedContent, parts: Sequence[RecipientPart], verdicts: Verdicts) -> Injection:
-        """Return the finished statements, sealed and signed in a thread; concurrent calls share one signature.
+        """Return the finished statements; concurrent calls share one signature.
+
+        While earlier messages are being stored it waits for company, for _COMPANY at most: a signature costs every
+        node and the reader more to verify than this one to make.
 
         Raises TooLarge, CertificateRefused, Malformed.
         """
@@ -72,14 +90,19 @@ class Sender:
 
     async def inject_each(self, injection: Injection) -> Outcome:
         """As `inject`, but say for each entry how it went. Raises CannotKnow where k and w are not known."""
+        with self._rounds.following():
+            return await self._inject_each(injection)
+
+    async def _inject_each(self, injection: Injection) -> Outcome:
         replication = self._replicas.current()
-        entries = [self._entry_target(entry, replication) for entry in _entry_operations(injection)]
         if injection.body_statement.size <= params.INLINE_BODY:
             octets = await _octets(injection.body)
             body = self._body_target(injection, Store(injection.object, octets), replication)
+            entries = [self._entry_target(entry, replication, body) for entry in injection.entries]
             await self._replicas.spread([body, *entries])
         else:
             body = await self._upload(injection, replication)
+            entries = [self._entry_target(entry, replication) for entry in injection.entries]
             if body.quorum.reached:
                 await self._replicas.spread(entries)
             else:
@@ -106,17 +129,19 @@ class Sender:
         key = injection.body_statement.object_key
         return self._replicas.target(key, content, k=replication.k, w=replication.w)
 
-    def _entry_target(self, operation: Append, replication: Replication) -> Target:
-        statement = operation.entry.statement
+    def _entry_target(self, entry: SignedStatement, replication: Replication, body: Target | None = None) -> Target:
+        """Return the target of an entry; it comes after `body` where that travels in the same requests."""
+        statement = entry.statement
         assert isinstance(statement, EntryStatement)
-        return self._replicas.target(statement.inbox_key, operation, k=replication.k, w=replication.w)
+        together = None
+        if body is not None and isinstance(body.content, Store):
+            together = AppendAfter(entry, identity(body.content.object.statement))
+        return self._replicas.target(
+            statement.inbox_key, Append(entry), k=replication.k, w=replication.w, after=body, together=together
+        )
 
     def _prepare_all(self, orders: Sequence[Order]) -> Sequence[Injection | Exception]:
         return prepare_all(orders, self._signer, self._clock())
-
-
-def _entry_operations(injection: Injection) -> list[Append]:
-    return [Append(entry) for entry in injection.entries]
 
 
 def _outcome(quorum: Quorum) -> Written | Failure:

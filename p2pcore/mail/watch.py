@@ -32,14 +32,24 @@ class Watch:
     """Follows the replica of `inbox_key` on `contact`; `run` ends only by cancellation."""
 
     def __init__(
-        self, contact: Contact, inbox_key: bytes, *, peers: Peers, substrate: Substrate, clock: Clock, apply: Apply
+        self,
+        contact: Contact,
+        inbox_key: bytes,
+        *,
+        peers: Peers,
+        substrate: Substrate,
+        clock: Clock,
+        apply: Apply,
+        instance: bytes = b"",
     ) -> None:
+        """`instance`: whose acknowledgements need not be read; empty: everybody's are."""
         self.contact = contact
         self._inbox_key = inbox_key
         self._peers = peers
         self._substrate = substrate
         self._clock = clock
         self._apply = apply
+        self._instance = instance
         self._incarnation = b""
         self._cursor = 0
         self._next_full = 0
@@ -80,7 +90,7 @@ class Watch:
             self._incarnation, self._cursor = b"", 0
             self._next_full = now + _FULL_READ
         asked = (self._incarnation, self._cursor)
-        page = await self._peers.read_inbox(self.contact, self._inbox_key, *asked, wait_ms)
+        page = await self._peers.read_inbox(self.contact, self._inbox_key, *asked, wait_ms, self._instance)
         await self._apply(self.contact, page)
         self._incarnation, self._cursor = page.incarnation, page.cursor
         return page, (page.incarnation, page.cursor) != asked

@@ -44,7 +44,10 @@ class Admission:
         return self.verified(kind, signed, direct=direct)
 
     def _is_own(self, signer: bytes, carrier: Certificate) -> bool:
-        """Return whether the carrier signed it: under this certificate, or one that the same key had before."""
+        """Return whether the carrier signed it: under this certificate, or one that the same holder had before.
+
+        A user's earlier keys are hers as well: her outbox repeats what it has signed also after she got new ones.
+        """
         if carrier.fingerprint == signer:
             return True
         if carrier.role == "node":
@@ -53,7 +56,10 @@ class Admission:
         if earlier is None:
             self.recall(signer)
             earlier = self.trust.get(signer)
-        return earlier is not None and (earlier.role, earlier.public_key) == (carrier.role, carrier.public_key)
+        if earlier is None or earlier.role != carrier.role:
+            return False
+        same_user = carrier.role == "user" and earlier.primary_address == carrier.primary_address
+        return same_user or earlier.public_key == carrier.public_key
 
     def verified(self, kind: type[S], signed: SignedStatement, *, direct: bool) -> Admitted[S]:
         """The same without asking who carries it."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from p2pcore import params
+from p2pcore.client.gathered import Gathered
 from p2pcore.errors import NodeFull, Tampered
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class BodyFiles:
         path = self._incoming / name
         hasher = hashlib.sha256()
         received = 0
+        unwritten = Gathered(params.SEGMENT_SIZE)
         kept = False
         file = await loop.run_in_executor(self._threads, _create, path)
         try:
@@ -71,7 +73,9 @@ class BodyFiles:
                 received += len(piece)
                 if received > size:
                     break
-                await _to_its_end(loop.run_in_executor(self._threads, _write, file, hasher, piece))
+                if unwritten.add(piece):
+                    await _to_its_end(loop.run_in_executor(self._threads, _write, file, hasher, unwritten.take()))
+            await _to_its_end(loop.run_in_executor(self._threads, _write, file, hasher, unwritten.take()))
             if received != size or hasher.digest() != digest:
                 raise Tampered(f"body of {received} octets is not the {size} octets with digest {digest.hex()}")
             await _to_its_end(loop.run_in_executor(self._threads, self._keep, file, path))
@@ -146,11 +150,12 @@ def _create(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", buffering=0)
 
 
-def _write(file: BinaryIO, hasher: "hashlib._Hash", piece: bytes) -> None:
-    hasher.update(piece)
-    view = memoryview(piece)
-    while view:
-        view = view[file.write(view) :]
+def _write(file: BinaryIO, hasher: "hashlib._Hash", pieces: list[bytes]) -> None:
+    for piece in pieces:
+        hasher.update(piece)
+        view = memoryview(piece)
+        while view:
+            view = view[file.write(view) :]
 
 
 def _sync_directory(directory: Path) -> None:

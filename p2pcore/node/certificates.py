@@ -6,6 +6,7 @@ import apsw
 
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.errors import NodeFull, NotFound
+from p2pcore.node.schema import unused
 from p2pcore.node.settings import NodeSettings
 from p2pcore.node.storage import Transaction
 
@@ -41,10 +42,19 @@ def drop_unused(transaction: Transaction) -> None:
 
 
 def check_room(transaction: Transaction, settings: NodeSettings, certificate: Certificate, octets: int) -> None:
-    """Return if `octets` more of this signer fit. Raises NodeFull."""
+    """Return if `octets` more of this signer fit the quota, the share of its role, and the disk. Raises NodeFull."""
     ledger = transaction.ledger
     if ledger.octets + octets > settings.quota:
         raise NodeFull(f"{ledger.octets} of {settings.quota} octets are taken")
-    share = settings.quota * settings.limits.user_share
-    if certificate.role == "user" and ledger.octets_of.get(certificate.fingerprint, 0) + octets > share:
-        raise NodeFull(f"{certificate.primary_address} has filled a user's share of {int(share)} octets")
+    check_share(settings, certificate, ledger.octets_of.get(certificate.fingerprint, 0) + octets)
+    if ledger.free < settings.limits.disk_reserve:
+        free = ledger.free + unused(transaction.db)
+        if free < settings.limits.disk_reserve:
+            raise NodeFull(f"{free} octets are free on the disk")
+
+
+def check_share(settings: NodeSettings, certificate: Certificate, octets: int) -> None:
+    """Return if this signer may have `octets` in all. Raises NodeFull."""
+    share = settings.quota * settings.limits.share(certificate.role)
+    if octets > share:
+        raise NodeFull(f"{certificate.name} has filled a {certificate.role}'s share of {int(share)} octets")

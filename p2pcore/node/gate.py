@@ -40,23 +40,32 @@ class Gate:
         self._service = service
 
     async def enter(self, request: web.Request) -> Caller:
-        """Return who signed this request. Raises what requests.verify_request does."""
+        """Return who signed this request. Raises what requests.verify_request does, and RateLimited.
+
+        What goes beyond its signer's rate is not remembered: one signer cannot use up the memory for nonces.
+        """
         url = f"https://node{request.raw_path}"  # the host is not signed, the node's ID is
-        if CERTIFICATE_HEADER not in request.headers:
+        caller, receipt = await self._known(request.method, url, request.headers)
+        self._service.rates.take(caller.certificate, 1)
+        receipt.count(self._service.nonces)
+        return caller
+
+    async def _known(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[Caller, Receipt]:
+        if CERTIFICATE_HEADER not in headers:
             # A thread's two wake-ups would cost more than one signature; a certificate is another matter
             with suppress(UnknownCertificate):
-                return self._verify(request.method, url, request.headers)
+                return self._verify(method, url, headers)
         return await asyncio.get_running_loop().run_in_executor(
-            self._service.threads, self._verify_with_recall, request.method, url, request.headers
+            self._service.threads, self._verify_with_recall, method, url, headers
         )
 
-    def _verify(self, method: str, url: str, headers: Mapping[str, str]) -> Caller:
-        receipt = Receipt(self._service.nonces)
+    def _verify(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[Caller, Receipt]:
+        receipt = Receipt()
         trust = self._service.admission.trust
         certificate = verify_request(method, url, headers, self._node_id, trust, receipt, self._service.clock())
-        return Caller(certificate, receipt.created, content_digest(headers))
+        return Caller(certificate, receipt.created, content_digest(headers)), receipt
 
-    def _verify_with_recall(self, method: str, url: str, headers: Mapping[str, str]) -> Caller:
+    def _verify_with_recall(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[Caller, Receipt]:
         """The same for a signer whose certificate comes along or is in the database. On a thread."""
         try:
             return self._verify(method, url, headers)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from p2pcore import names, params
 from p2pcore.client.framing import MAX_STATEMENT, OBJECT_HEADER
-from p2pcore.errors import Malformed, NotFound, Tampered
+from p2pcore.errors import Malformed, NotFound, Tampered, Unreachable
 from p2pcore.node import objects, queries, reading, versioned
 from p2pcore.node.bodies import INLINE
 from p2pcore.node.gate import Caller, sha256
@@ -51,7 +51,6 @@ class Handlers:
 
     async def store(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """PUT of an object or a versioned object: statement length ‖ statement ‖ octets."""
-        self._service.rates.take(caller.certificate, 1)
         signed, prefix = await reading.statement(request)
         match signed.statement:
             case ObjectStatement(object_key=key):
@@ -68,7 +67,6 @@ class Handlers:
 
     async def append_inbox(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """PUT with Pragma append-inbox: statement length ‖ entry statement."""
-        self._service.rates.take(caller.certificate, 1)
         signed, prefix = await reading.statement(request)
         caller.check(sha256(prefix + await reading.rest(request, len(prefix), 0)))
         if not isinstance(signed.statement, EntryStatement):
@@ -80,7 +78,6 @@ class Handlers:
 
     async def delete(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """DELETE of an object: an encoded Deletion."""
-        self._service.rates.take(caller.certificate, 1)
         octets = await reading.whole(request, MAX_STATEMENT)
         caller.check(sha256(octets))
         deletion = decode(Deletion, octets)
@@ -93,7 +90,6 @@ class Handlers:
 
     async def fetch(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """GET of an object (ranges served) or a versioned object (an encoded PublishedVersion)."""
-        self._service.rates.take(caller.certificate, 1)
         caller.check(sha256(await reading.whole(request, 0)))
         key = reading.key_of(request)
         query = queries.parse_fetch(key, reading.query_of(request))
@@ -104,17 +100,17 @@ class Handlers:
             return web.Response(body=encode(published), content_type=_OCTETS)
         digest = query.digest
         found = await self._service.storage.read(lambda db: objects.find(db, key, digest))
+        self._service.uses.note(found.number)
         return await self._send(request, found)
 
     async def read_inbox(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """GET with Pragma read-inbox; waits for news as long as Prefer allows."""
-        self._service.rates.take(caller.certificate, 1)
         caller.check(sha256(await reading.whole(request, 0)))
         query = queries.parse_inbox(reading.query_of(request))
         wait = queries.parse_wait(request.headers.get("Prefer", ""))
         await self._service.nonces.settle(caller.created)
         page = await self._service.inbox_reads.page(
-            caller.certificate, reading.key_of(request), query.incarnation, query.cursor, wait
+            caller.certificate, reading.key_of(request), query.incarnation, query.cursor, wait, query.instance
         )
         return web.Response(body=page, content_type=_OCTETS)
 
@@ -132,7 +128,8 @@ class Handlers:
             await service.step(service.operations.store(admitted, octets=octets), caller.created)
             return
         wanted = await service.storage.read(lambda db: objects.is_wanted(db, admitted.identity))
-        with service.room(size if wanted else 0):
+        await service.clear(size if wanted else 0)
+        with service.room(size if wanted else 0, admitted.certificate):
             # Every octet is bound already, the statement's by its signature, the body's by the digest in it: a second
             # pass over a large body for Content-Digest would tell nothing more
             receiving = service.bodies.receive(reading.arriving(request), size, admitted.statement.digest)
@@ -171,11 +168,16 @@ class Handlers:
             left = stop - start
             while piece:
                 left -= len(piece)
-                await response.write(piece)
+                try:
+                    await reading.in_time(response.write(piece), len(piece))
+                except Unreachable as failure:
+                    _log.info("body of object %s is not taken: %s", request.match_info["key"], failure)
+                    _abort(request)
+                    return response
                 piece = await anext(pieces, b"")
-        if left and request.transport is not None:
+        if left:
             _log.error("body of object %s is %d octets short on disk", request.match_info["key"], left)
-            request.transport.abort()  # else the client would wait for the rest
+            _abort(request)  # else the client would wait for the rest
         await response.write_eof()
         return response
 
@@ -189,3 +191,8 @@ class Handlers:
 
     async def _on_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._service.threads, function)
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()

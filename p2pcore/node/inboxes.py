@@ -11,14 +11,15 @@ inbox only, else anybody could acknowledge another's mail in advance.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
 from p2pcore import params
-from p2pcore.errors import InboxFull
-from p2pcore.node import certificates
+from p2pcore.errors import InboxFull, NodeFull
+from p2pcore.node import certificates, charges
 from p2pcore.node.admitted import Admitted
+from p2pcore.node.collectable import Collectable
 from p2pcore.node.settings import Limits, NodeSettings
 from p2pcore.node.storage import Transaction
 from p2pcore.records import (
@@ -31,9 +32,11 @@ from p2pcore.records import (
 
 _PAGE: Final = """
     SELECT number, signed FROM entries WHERE inbox_key = ?1 AND number > ?2
-    UNION ALL SELECT number, signed FROM acknowledgements WHERE inbox_key = ?1 AND number > ?2
-    ORDER BY number LIMIT ?3
+    UNION ALL SELECT number, iif(instance = ?3 AND ?3 <> x'', NULL, signed) FROM acknowledgements
+    WHERE inbox_key = ?1 AND number > ?2
+    ORDER BY number
 """
+_LEFT_OUT: Final = 50_000  # a reader's own acknowledgements that one page may pass over
 _KNOWN: Final = """
     SELECT 1 FROM entries WHERE identity = ?1
     UNION ALL SELECT 1 FROM marks WHERE entry = ?1 AND inbox_key = ?2
@@ -53,7 +56,12 @@ _DROP_MARKS: Final = """
 """
 _DROP_ACKNOWLEDGEMENTS: Final = """
     DELETE FROM acknowledgements WHERE number IN (SELECT number FROM acknowledgements WHERE expires <= ? LIMIT ?)
+    RETURNING signer, length(signed)
 """
+_OLDEST: Final = (
+    "SELECT number, identity, inbox_key, octets FROM entries WHERE number > ? AND expires > ? ORDER BY number LIMIT ?"
+)
+_COUNTED: Final = 10_000  # pairs of an inbox and a user whose entries are counted in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,9 @@ def append(transaction: Transaction, settings: NodeSettings, admitted: Admitted[
     entries, filled = row if isinstance(row, tuple) else (0, 0)
     if entries >= settings.limits.inbox_entries or filled + octets > settings.limits.inbox_octets:
         raise InboxFull(f"inbox {statement.inbox_key.hex()} holds {entries} entries of {filled} octets")
-    certificates.check_room(transaction, settings, admitted.certificate, octets)
+    if admitted.certificate.role == "user" and entries >= settings.limits.inbox_entries_of_user:
+        _check_share(transaction, settings.limits, statement)
+    certificates.check_room(transaction, settings, admitted.certificate, charges.of_entry(octets))
     certificates.keep(transaction, admitted.certificate)
     db.execute(
         "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -92,23 +102,61 @@ def append(transaction: Transaction, settings: NodeSettings, admitted: Admitted[
         ),
     )
     db.execute(_COUNT, (statement.inbox_key, 1, octets))
-    transaction.ledger.add(statement.signer, octets)
+    transaction.ledger.add(statement.signer, charges.of_entry(octets))
     transaction.ledger.count("entries", 1)
+    pair = (statement.inbox_key, statement.signer)
+    if pair in transaction.ledger.entries_of:
+        transaction.ledger.entries_of[pair] += 1
     return True
 
 
-def acknowledge(transaction: Transaction, admitted: Admitted[AcknowledgeStatement]) -> bool:
-    """Mark entries, also ones that are not here (yet), and free their octets; return whether it is news."""
+def _check_share(transaction: Transaction, limits: Limits, statement: EntryStatement) -> None:
+    """Return if this user may have one more entry in this inbox. Raises InboxFull.
+
+    Counted once, then kept up to date by `append` and `_free`: an inbox may hold many.
+    """
+    counted = transaction.ledger.entries_of
+    pair = (statement.inbox_key, statement.signer)
+    if pair not in counted:
+        if len(counted) >= _COUNTED:
+            counted.clear()
+        count = transaction.db.execute("SELECT count(*) FROM entries WHERE inbox_key = ? AND signer = ?", pair).get
+        assert isinstance(count, int)
+        counted[pair] = count
+    if counted[pair] >= limits.inbox_entries_of_user:
+        raise InboxFull(f"inbox {statement.inbox_key.hex()} holds {counted[pair]} entries of this user")
+
+
+def acknowledge(transaction: Transaction, settings: NodeSettings, admitted: Admitted[AcknowledgeStatement]) -> bool:
+    """Mark entries, also ones that are not here (yet), and free their octets; return whether it is news.
+
+    Raises NodeFull where there is no room for it and it frees less than it takes.
+    """
     db = transaction.db
     statement = admitted.statement
     if db.execute("SELECT 1 FROM acknowledgements WHERE identity = ?", (admitted.identity,)).get is not None:
         return False
+    taken = charges.of_acknowledgement(len(admitted.octets))
+    try:
+        certificates.check_room(transaction, settings, admitted.certificate, taken)
+    except NodeFull:
+        if _held(db, statement) < taken:
+            raise
     certificates.keep(transaction, admitted.certificate)
     number = transaction.ledger.next_number()
     db.execute(
-        "INSERT INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?)",
-        (number, admitted.identity, statement.inbox_key, statement.expires, statement.signer, admitted.octets),
+        "INSERT INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            number,
+            admitted.identity,
+            statement.inbox_key,
+            statement.expires,
+            statement.signer,
+            admitted.octets,
+            statement.instance,
+        ),
     )
+    transaction.ledger.add(statement.signer, taken)
     for entry in statement.entries:
         db.execute(_MARK, (entry, statement.inbox_key, number, statement.expires))
     marked = [(entry, statement.inbox_key) for entry in statement.entries]
@@ -116,15 +164,44 @@ def acknowledge(transaction: Transaction, admitted: Admitted[AcknowledgeStatemen
     return True
 
 
-def page(db: apsw.Connection, inbox_key: bytes, cursor: int) -> Page:
-    """Return what follows `cursor` in an inbox: at most PAGE_ENTRIES items and about PAGE_OCTETS octets."""
+def _held(db: apsw.Connection, statement: AcknowledgeStatement) -> int:
+    """Return what the entries that `statement` names count here."""
+    sql = "SELECT octets FROM entries WHERE identity = ? AND inbox_key = ?"
+    named = ((entry, statement.inbox_key) for entry in dict.fromkeys(statement.entries))
+    return sum(charges.of_entry(octets) for (octets,) in db.executemany(sql, named))
+
+
+def oldest(db: apsw.Connection, now: int, after: tuple[int, int], limit: int) -> list[Collectable]:
+    """Return up to `limit` entries that have not expired, those that came first first, after this place."""
+    return [
+        Collectable(number, identity, inbox_key, (0, number), charges.of_entry(octets))
+        for number, identity, inbox_key, octets in db.execute(_OLDEST, (after[1], now, limit))
+    ]
+
+
+def collect(transaction: Transaction, numbers: Iterable[int]) -> int:
+    """Drop these entries, which others hold; return how many went."""
+    before = transaction.ledger.counts["entries"]
+    _free(transaction, "DELETE FROM entries WHERE number = ?", [(number,) for number in numbers])
+    return before - transaction.ledger.counts["entries"]
+
+
+def page(db: apsw.Connection, inbox_key: bytes, cursor: int, instance: bytes = b"") -> Page:
+    """Return what follows `cursor` in an inbox: at most PAGE_ENTRIES items and about PAGE_OCTETS octets.
+
+    Acknowledgements that name `instance` are passed over, unless it is empty.
+    """
     entries: list[SignedStatement] = []
     acknowledged: list[SignedStatement] = []
-    octets = 0
-    for number, encoded in db.execute(_PAGE, (inbox_key, cursor, params.PAGE_ENTRIES + 1)):
-        if len(entries) + len(acknowledged) >= params.PAGE_ENTRIES or octets > params.PAGE_OCTETS:
+    octets = left_out = 0
+    for number, encoded in db.execute(_PAGE, (inbox_key, cursor, instance)):
+        full = len(entries) + len(acknowledged) >= params.PAGE_ENTRIES or octets > params.PAGE_OCTETS
+        if full or left_out >= _LEFT_OUT:
             return Page(cursor, tuple(entries), tuple(acknowledged), more=True)
         cursor = number
+        if encoded is None:
+            left_out += 1
+            continue
         octets += len(encoded)
         signed = decode(SignedStatement, encoded)
         if isinstance(signed.statement, AcknowledgeStatement):
@@ -162,7 +239,9 @@ def drop_expired(transaction: Transaction, limit: int) -> int:
     )
     db = transaction.db
     db.execute(_DROP_MARKS, now)
-    db.execute(_DROP_ACKNOWLEDGEMENTS, now)
+    dropped: list[Any] = db.execute(_DROP_ACKNOWLEDGEMENTS, now).fetchall()
+    for signer, octets in dropped:
+        transaction.ledger.add(signer, -charges.of_acknowledgement(octets))
     return db.total_changes() - changes
 
 
@@ -171,8 +250,10 @@ def _free(transaction: Transaction, sql: str, bindings: Iterable[tuple[bytes | i
     freed: dict[bytes, tuple[int, int]] = {}
     returning = f"{sql} RETURNING inbox_key, octets, signer"
     for inbox_key, octets, signer in transaction.db.executemany(returning, bindings):
-        transaction.ledger.add(signer, -octets)
+        transaction.ledger.add(signer, -charges.of_entry(octets))
         transaction.ledger.count("entries", -1)
+        if (inbox_key, signer) in transaction.ledger.entries_of:
+            transaction.ledger.entries_of[inbox_key, signer] -= 1
         entries, total = freed.get(inbox_key, (0, 0))
         freed[inbox_key] = (entries + 1, total + octets)
     for inbox_key, (entries, total) in freed.items():

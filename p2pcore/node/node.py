@@ -1,6 +1,7 @@
 """A node: storage, the HTTP primitives, expiry and repair, started and stopped in order."""
 
 import asyncio
+import dataclasses
 import fcntl
 import logging
 from collections.abc import Callable, Coroutine
@@ -19,6 +20,7 @@ from p2pcore.dht.substrate import Substrate
 from p2pcore.node import expiry
 from p2pcore.node.admission import Admission
 from p2pcore.node.bodies import BodyFiles
+from p2pcore.node.collection import Collector
 from p2pcore.node.gate import Gate
 from p2pcore.node.nonces import Nonces
 from p2pcore.node.repair import Repair, Round
@@ -72,6 +74,7 @@ class Node:
             interval=REPAIR_INTERVAL,
             settling=repair_settling,
         )
+        self._collector = Collector(self._service, substrate, self._peers, replication, self._node_id)
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock: IO[bytes] | None = None  # held by one process at a time
         self.port = 0
@@ -92,6 +95,7 @@ class Node:
             raise
         self._own("node-expiry", self._sweep_forever())
         self._own("node-repair", self._repair.run())
+        self._own("node-collection", self._collector.run())
         self._own("node-reads", self._write_reads_forever())
 
     async def stop(self) -> None:
@@ -102,15 +106,17 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._collector.stop()
         await self._server.stop()
         await self._peers.close()
         await self._service.drain()
         await self._service.inbox_reads.write_down()
+        await self._service.uses.write_down()
         await asyncio.to_thread(self._close)
 
     def counts(self) -> NodeCounts:
         """Return what is held now."""
-        return self._storage.counts()
+        return dataclasses.replace(self._storage.counts(), collected=self._collector.collected)
 
     def watched(self, inbox_key: bytes) -> bool:
         """Return whether a read of this inbox waits for news."""
@@ -119,6 +125,10 @@ class Node:
     async def repair(self) -> Round:
         """Compare with the other closest nodes now; returns when the round is done."""
         return await self._repair.round()
+
+    async def collect(self, octets: int) -> bool:
+        """Let garbage collection make room for `octets` more; return whether anything went."""
+        return await self._collector.make_room(octets)
 
     async def sweep(self) -> int:
         """Drop what has expired now; return how many items went."""
@@ -166,8 +176,9 @@ class Node:
             await asyncio.sleep(READS_DELAY / params.SECOND)
             try:
                 await self._service.inbox_reads.write_down()
+                await self._service.uses.write_down()
             except Exception:  # noqa: BLE001 - logged; they stay in memory for the next time
-                _log.exception("the times when owners read could not be written down")
+                _log.exception("when inboxes and bodies were read could not be written down")
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -17,7 +17,7 @@ from typing import Final
 
 from p2pcore import params
 from p2pcore.clock import Clock
-from p2pcore.errors import ClockSkew, RateLimited
+from p2pcore.errors import ClockSkew, RateLimited, Replayed
 from p2pcore.node.storage import Storage, Transaction
 
 AHEAD: Final = 2 * params.SECOND  # RFC 9421 times are whole seconds; a corrected client is at most 1 s ahead
@@ -95,13 +95,20 @@ class Nonces:
 
 
 class Receipt:
-    """What requests.verify_request is given for one request; afterwards `created` (ms) says when it was signed."""
+    """What requests.verify_request is given for one request: it holds the nonce until the request may be counted."""
 
-    def __init__(self, nonces: Nonces) -> None:
-        self._nonces = nonces
-        self.created = 0
+    def __init__(self) -> None:
+        self.created = 0  # ms, when the request was signed
+        self._nonce = b""
+        self._expires = 0
 
     def add(self, nonce: bytes, expires: int) -> bool:
-        """Use the nonce (requests.NonceStore)."""
+        """Keep the nonce (requests.NonceStore)."""
         self.created = expires - params.REQUEST_SKEW - params.SECOND
-        return self._nonces.use(nonce, self.created, expires)
+        self._nonce, self._expires = nonce, expires
+        return True
+
+    def count(self, nonces: Nonces) -> None:
+        """Use the nonce. Raises Replayed, ClockSkew, RateLimited."""
+        if not nonces.use(self._nonce, self.created, self._expires):
+            raise Replayed("this request was seen before")

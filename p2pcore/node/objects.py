@@ -5,6 +5,7 @@
     foretold (tombstones     held = 0         fewer than rights    held                 foretold or deleted
       came before the body)
     held                     held = 1 or 2    fewer than rights    held (idempotent)    held or deleted
+    (collected: unknown again, or foretold where it had tombstones)
     deleted                  held = 0         one for each right   deleted (idempotent) deleted (idempotent)
 
 All end at expiry, those with tombstones TOMBSTONE_GRACE later. Identity, not key, tells objects apart, so another
@@ -12,6 +13,7 @@ digest under the same key is kept beside the first.
 """
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,8 +21,9 @@ import apsw
 
 from p2pcore import params
 from p2pcore.errors import NotAuthorised, NotFound
-from p2pcore.node import certificates
+from p2pcore.node import certificates, charges
 from p2pcore.node.admitted import Admitted
+from p2pcore.node.collectable import Collectable
 from p2pcore.node.settings import NodeSettings
 from p2pcore.node.storage import Transaction
 from p2pcore.records import Deletion, ObjectStatement, identity
@@ -37,14 +40,19 @@ _EXPIRED_ROWS: Final = """
     DELETE FROM objects WHERE number IN (
         SELECT number FROM objects WHERE expires <= ?1 AND held = 0
         AND (expires <= ?2 OR NOT EXISTS (SELECT 1 FROM tombstones WHERE object = objects.number)) LIMIT ?3
-    ) RETURNING number
+    ) RETURNING number, signer, length(signed), rights
+"""
+_LEAST_USED: Final = """
+    SELECT number, identity, object_key, used, size FROM objects
+    WHERE held > 0 AND (used, number) > (?1, ?2) AND expires > ?3 ORDER BY used, number LIMIT ?4
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object held: its encoded SignedStatement, and its octets or the name of their file."""
+    """An object held: its row, its encoded SignedStatement, and its octets or the name of their file."""
 
+    number: int
     signed: bytes
     size: int
     octets: bytes
@@ -69,10 +77,13 @@ def store(
     number, held = row if isinstance(row, tuple) else (0, _ABSENT)
     if held or (number and _revealed(db, number) >= len(statement.delete_rights)):
         return False
-    certificates.check_room(transaction, settings, admitted.certificate, statement.size)
+    taken = statement.size + (0 if number else _charge(admitted))
+    certificates.check_room(transaction, settings, admitted.certificate, taken)
     held = _IN_FILE if file else _IN_ROW
     if number:
-        db.execute("UPDATE objects SET held = ?, file = ? WHERE number = ?", (held, file, number))
+        db.execute(
+            "UPDATE objects SET held = ?, file = ?, used = ? WHERE number = ?", (held, file, transaction.now, number)
+        )
     else:
         number = _insert(transaction, admitted, held, file)
     if not file:
@@ -99,7 +110,7 @@ def find(db: apsw.Connection, object_key: bytes, digest: bytes) -> Found:
     number, signed, size, file = row
     octets = b"" if file else db.execute("SELECT octets FROM bodies WHERE object = ?", (number,)).get
     assert isinstance(octets, bytes)
-    return Found(signed, size, octets, file)
+    return Found(number, signed, size, octets, file)
 
 
 def is_known(db: apsw.Connection, object_identity: bytes) -> bool:
@@ -108,12 +119,17 @@ def is_known(db: apsw.Connection, object_identity: bytes) -> bool:
 
 
 def delete(
-    transaction: Transaction, deletion: Deletion, object_identity: bytes, admitted: Admitted[ObjectStatement] | None
+    transaction: Transaction,
+    settings: NodeSettings,
+    deletion: Deletion,
+    object_identity: bytes,
+    admitted: Admitted[ObjectStatement] | None,
 ) -> tuple[str, ...]:
     """Reveal one right's secret; return the names of files that no row names any more.
 
     `admitted` may be None where the object's row is here (is_known). Raises NotAuthorised where the secret opens
-    no right of the object, NotFound where neither row nor `admitted` is there.
+    no right of the object, NotFound where neither row nor `admitted` is there, NodeFull where there is no room for the
+    tombstone of an object that never came here.
     """
     db = transaction.db
     statement = deletion.object.statement
@@ -124,6 +140,7 @@ def delete(
     if isinstance(row, tuple):
         number, held, file = row
     elif admitted is not None:
+        certificates.check_room(transaction, settings, admitted.certificate, _charge(admitted))
         number, held, file = _insert(transaction, admitted, _ABSENT, ""), _ABSENT, ""
     else:
         raise NotFound(f"object {statement.object_key.hex()} is not known here")
@@ -131,19 +148,65 @@ def delete(
     transaction.ledger.count("tombstones", db.changes())
     if not held or _revealed(db, number) < len(statement.delete_rights):
         return ()
-    db.execute("UPDATE objects SET held = 0, file = '' WHERE number = ?", (number,))
-    db.execute("DELETE FROM bodies WHERE object = ?", (number,))
-    transaction.ledger.add(statement.signer, -statement.size)
-    transaction.ledger.count("objects", -1)
+    _free_body(transaction, number, statement.signer, statement.size)
     return (file,) if file else ()
+
+
+def record_uses(transaction: Transaction, uses: Mapping[int, int]) -> None:
+    """Write down when objects were last fetched: row → ms."""
+    transaction.db.executemany(
+        "UPDATE objects SET used = ?2 WHERE number = ?1 AND held > 0 AND used < ?2", uses.items()
+    )
+
+
+def least_used(db: apsw.Connection, now: int, after: tuple[int, int], limit: int) -> list[Collectable]:
+    """Return up to `limit` objects held and not expired, least recently used first, after this place in that order."""
+    return [
+        Collectable(number, identity, key, (used, number), size)
+        for number, identity, key, used, size in db.execute(_LEAST_USED, (*after, now, limit))
+    ]
+
+
+def collect(transaction: Transaction, numbers: Iterable[int]) -> tuple[int, tuple[str, ...]]:
+    """Drop these objects, which others hold; return how many went, and the files that no row names any more.
+
+    Tombstones of a part of the rights stay, with the row.
+    """
+    db = transaction.db
+    files = []
+    for number in numbers:
+        row: Any = db.execute(
+            "SELECT signer, size, file, length(signed), rights FROM objects WHERE number = ? AND held > 0", (number,)
+        ).get
+        if row is None:
+            continue  # deleted meanwhile
+        signer, size, file, statement, rights = row
+        files.append(file)
+        _free_body(transaction, number, signer, size)
+        if not _revealed(db, number):
+            db.execute("DELETE FROM objects WHERE number = ?", (number,))
+            transaction.ledger.add(signer, -charges.of_statement(statement, rights))
+    return len(files), tuple(file for file in files if file)
+
+
+def _free_body(transaction: Transaction, number: int, signer: bytes, size: int) -> None:
+    """Let go of an object's octets; its row stays. A file is the caller's to remove once this is committed."""
+    transaction.db.execute("UPDATE objects SET held = 0, file = '' WHERE number = ?", (number,))
+    transaction.db.execute("DELETE FROM bodies WHERE object = ?", (number,))
+    transaction.ledger.add(signer, -size)
+    transaction.ledger.count("objects", -1)
+
+
+def _charge(admitted: Admitted[ObjectStatement]) -> int:
+    return charges.of_statement(len(admitted.octets), len(admitted.statement.delete_rights))
 
 
 def _insert(transaction: Transaction, admitted: Admitted[ObjectStatement], held: int, file: str) -> int:
     statement = admitted.statement
     certificates.keep(transaction, admitted.certificate)
     transaction.db.execute(
-        "INSERT INTO objects (identity, object_key, digest, size, rights, expires, signer, signed, held, file)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO objects (identity, object_key, digest, size, rights, expires, signer, signed, held, file, used)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             admitted.identity,
             statement.object_key,
@@ -155,8 +218,10 @@ def _insert(transaction: Transaction, admitted: Admitted[ObjectStatement], held:
             admitted.octets,
             held,
             file,
+            transaction.now,
         ),
     )
+    transaction.ledger.add(statement.signer, _charge(admitted))
     return transaction.db.last_insert_rowid()
 
 
@@ -165,14 +230,14 @@ def drop_expired(transaction: Transaction, limit: int) -> tuple[int, tuple[str, 
     db = transaction.db
     freed: list[Any] = db.execute(_EXPIRED_BODIES, (transaction.now, limit)).fetchall()
     for number, size, signer, _file in freed:
-        db.execute("UPDATE objects SET held = 0, file = '' WHERE number = ?", (number,))
-        db.execute("DELETE FROM bodies WHERE object = ?", (number,))
-        transaction.ledger.add(signer, -size)
-    gone = db.execute(_EXPIRED_ROWS, (transaction.now, transaction.now - params.TOMBSTONE_GRACE, limit)).fetchall()
-    transaction.ledger.count("objects", -len(freed))
-    for row in gone:
-        db.execute("DELETE FROM tombstones WHERE object = ?", row)
+        _free_body(transaction, number, signer, size)
+    gone: list[Any] = db.execute(
+        _EXPIRED_ROWS, (transaction.now, transaction.now - params.TOMBSTONE_GRACE, limit)
+    ).fetchall()
+    for number, signer, statement, rights in gone:
+        db.execute("DELETE FROM tombstones WHERE object = ?", (number,))
         transaction.ledger.count("tombstones", -db.changes())
+        transaction.ledger.add(signer, -charges.of_statement(statement, rights))
     return len(freed) + len(gone), tuple(file for *_, file in freed if file)
 
 

@@ -9,17 +9,20 @@ import msgspec
 
 from p2pcore import params
 from p2pcore.crypto.certificates import Certificate
-from p2pcore.errors import Failure, Malformed, NotAuthorised, NotFound, Tampered, TooLarge
+from p2pcore.errors import BodyNotHeld, Failure, Malformed, NotAuthorised, NotFound, Tampered, TooLarge
 from p2pcore.node import certificates, inboxes, objects, offers, proofs, versioned
 from p2pcore.node.admission import Admission
 from p2pcore.node.admitted import Admitted
 from p2pcore.node.bodies import INLINE, BodyFiles
+from p2pcore.node.schema import unused
 from p2pcore.node.settings import NodeSettings
 from p2pcore.node.storage import Storage, Transaction
+from p2pcore.node.uses import Uses
 from p2pcore.records import (
     Acknowledge,
     AcknowledgeStatement,
     Append,
+    AppendAfter,
     AskCertificate,
     AskInbox,
     AskSettled,
@@ -50,15 +53,17 @@ class Effects:
     """What a transaction leaves to be done on the event loop once it is durable."""
 
     inboxes: set[bytes] = field(default_factory=set)  # with new entries
+    objects: set[bytes] = field(default_factory=set)  # that are held (or deleted) after a Store here
     files: list[str] = field(default_factory=list)  # that no row names
     heads: bool = False  # a newer one was taken
 
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """A checked operation that changes the database."""
+    """A checked operation that changes the database; `size`: octets that it takes, as far as that matters."""
 
     apply: Callable[[Transaction, Effects], None]
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ class Operations:
         storage: Storage,
         bodies: BodyFiles,
         reads: Mapping[bytes, int],
+        uses: Uses,
     ) -> None:
         """`reads`: when owners read that is not in the database yet."""
         self._settings = settings
@@ -96,6 +102,7 @@ class Operations:
         self._storage = storage
         self._bodies = bodies
         self._reads = reads
+        self._uses = uses
 
     def check(self, operation: Operation, carrier: Certificate) -> Step:
         """Return what is to be done for `operation`, or the failure to answer it with. May read the database."""
@@ -103,6 +110,8 @@ class Operations:
             match operation:
                 case Store():
                     return self._store(operation, carrier)
+                case AppendAfter():
+                    return self._append_after(operation, carrier)
                 case Append():
                     return self.append(operation.entry, carrier)
                 case Delete():
@@ -130,8 +139,9 @@ class Operations:
             finally:
                 if file and not taken:
                     effects.files.append(file)
+            effects.objects.add(admitted.identity)
 
-        return Writing(apply)
+        return Writing(apply, admitted.statement.size)
 
     def append(self, signed: SignedStatement, carrier: Certificate) -> Writing:
         """Return the step of an append-inbox. Raises as Admission.statement."""
@@ -141,7 +151,17 @@ class Operations:
             if inboxes.append(transaction, self._settings, admitted):
                 effects.inboxes.add(admitted.statement.inbox_key)
 
-        return Writing(apply)
+        return Writing(apply, len(admitted.octets))
+
+    def _append_after(self, operation: AppendAfter, carrier: Certificate) -> Writing:
+        append = self.append(operation.entry, carrier)
+
+        def apply(transaction: Transaction, effects: Effects) -> None:
+            if operation.object not in effects.objects and objects.is_wanted(transaction.db, operation.object):
+                raise BodyNotHeld(f"object {operation.object.hex()}, which the entry goes with, is not held here")
+            append.apply(transaction, effects)
+
+        return Writing(apply, append.size)
 
     def delete(self, deletion: Deletion) -> Writing:
         """Return the step of a delete: whoever reveals a secret may. Raises as Admission.verified.
@@ -153,7 +173,7 @@ class Operations:
         admitted = None if known else self._admission.verified(ObjectStatement, deletion.object, direct=False)
 
         def apply(transaction: Transaction, effects: Effects) -> None:
-            effects.files.extend(objects.delete(transaction, deletion, object_identity, admitted))
+            effects.files.extend(objects.delete(transaction, self._settings, deletion, object_identity, admitted))
 
         return Writing(apply)
 
@@ -171,7 +191,9 @@ class Operations:
         admitted = self._admission.statement(AcknowledgeStatement, signed, carrier)
 
         def apply(transaction: Transaction, effects: Effects) -> None:
-            inboxes.acknowledge(transaction, admitted)  # wakes nobody: its signer knows, and another can wait
+            inboxes.acknowledge(
+                transaction, self._settings, admitted
+            )  # wakes nobody: its signer knows, and another can wait
 
         return Writing(apply)
 
@@ -216,11 +238,13 @@ class Operations:
 
     def _inbox_status(self, db: apsw.Connection, inbox_key: bytes) -> InboxStatus:
         room = self._storage.octets + params.MAX_NOTIFICATION <= self._settings.quota
+        room = room and self._storage.free() + unused(db) >= self._settings.limits.disk_reserve
         status = inboxes.status(db, inbox_key, self._settings.limits, room=room)
         return msgspec.structs.replace(status, last_read=max(status.last_read, self._reads.get(inbox_key, 0)))
 
     def _fetch(self, db: apsw.Connection, object_key: bytes, digest: bytes) -> bytes:
         found = objects.find(db, object_key, digest)
+        self._uses.note(found.number)
         if found.size > params.INLINE_BODY:
             raise TooLarge(f"object of {found.size} octets: GET it by itself")
         try:

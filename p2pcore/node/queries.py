@@ -33,10 +33,11 @@ class VersionQuery:
 
 @dataclass(frozen=True, slots=True)
 class InboxQuery:
-    """read-inbox: `incarnation` is empty for reading from the beginning."""
+    """read-inbox: `incarnation` is empty for reading from the beginning, `instance` for all acknowledgements."""
 
     incarnation: bytes
     cursor: int
+    instance: bytes = b""
 
 
 def parse_fetch(key: bytes, query: Mapping[str, str]) -> ObjectQuery | VersionQuery:
@@ -63,11 +64,11 @@ def parse_fetch(key: bytes, query: Mapping[str, str]) -> ObjectQuery | VersionQu
 
 def parse_inbox(query: Mapping[str, str]) -> InboxQuery:
     """Return from where a read-inbox reads. Raises Malformed."""
-    _only(query, "incarnation", "cursor")
+    _only(query, "incarnation", "cursor", "instance")
     cursor = query.get("cursor", "0")
     if not (cursor.isascii() and cursor.isdigit()) or len(cursor) > 16 or int(cursor) > _MAX_CURSOR:
         raise Malformed(f"cursor {cursor[:40]!r}: not a number up to {_MAX_CURSOR}")
-    return InboxQuery(_octets(query, "incarnation", 16), int(cursor))
+    return InboxQuery(_octets(query, "incarnation", 16), int(cursor), _octets(query, "instance", 16))
 
 
 def parse_wait(prefer: str) -> int:

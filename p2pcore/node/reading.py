@@ -38,7 +38,7 @@ async def rest(request: web.Request, before: int, limit: int) -> bytes:
                 raise TooLarge(f"a body of more than {before + limit} octets")
             pieces.append(piece)
 
-    await in_time(read(), limit)
+    await in_time(read(), limit if announced is None else max(0, announced - before))
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
@@ -69,7 +69,7 @@ async def in_time(reading: Awaitable[T], size: int) -> T:
         async with asyncio.timeout(seconds):
             return await reading
     except TimeoutError:
-        raise Unreachable(f"the body did not arrive within {seconds:.0f} s") from None
+        raise Unreachable(f"the body did not pass within {seconds:.0f} s") from None
 
 
 def query_of(request: web.Request) -> dict[str, str]:

@@ -73,6 +73,7 @@ class Repair:
         self._interval = interval / params.SECOND
         self._settling = settling / params.SECOND
         self._changed = asyncio.Event()
+        self._one = asyncio.Lock()  # round at a time
         substrate.on_change(self._changed.set)
 
     async def run(self) -> None:
@@ -98,13 +99,17 @@ class Repair:
             await asyncio.sleep(self._settling)  # one change seldom comes alone; one round for all of them
 
     async def round(self) -> Round:
-        """Compare everything held once. Raises nothing that a peer did; those are asked again in the next round."""
-        current = Round()
-        history = self._replication()
-        if history:
-            for kind in offers.KINDS:
-                await self._walk(current, kind, _replicas(kind, history))
-        return current
+        """Compare everything held once, after the round that is under way.
+
+        Raises nothing that a peer did; those are asked again in the next round.
+        """
+        async with self._one:
+            current = Round()
+            history = self._replication()
+            if history:
+                for kind in offers.KINDS:
+                    await self._walk(current, kind, _replicas(kind, history))
+            return current
 
     async def _walk(self, current: Round, kind: Kind, k: int) -> None:
         after = b""

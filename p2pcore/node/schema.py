@@ -2,11 +2,13 @@
 
 table              row means                                                    leaves
 objects            an object statement; held = 0: known by its tombstones only,  expiry (+ TOMBSTONE_GRACE where
-                   1: body in `bodies`, 2: body in the file `file`               tombstoned)
+                   1: body in `bodies`, 2: body in the file `file`;              tombstoned), collection
+                   `used`: when it was stored or last fetched (ms)
 bodies             octets of a small body, by objects.number                     last delete right, expiry
 tombstones         a revealed secret of an object's delete right                 with its objects row
-entries            an unacknowledged entry; number = cursor                      acknowledgement, expiry
-acknowledgements   the owner's signed statement; number = cursor, same sequence  expiry
+entries            an unacknowledged entry; number = cursor                      acknowledgement, expiry, collection
+acknowledgements   the owner's signed statement; number = cursor, same sequence; expiry
+                   `instance`: the agent that it names
 marks              an entry that an acknowledgement names, also one that never   expiry of that acknowledgement
                    came; `acknowledgement`: of several the one that lives longest
 inboxes            counts of an inbox's entries, and when its owner last read    never (a row per inbox)
@@ -21,15 +23,16 @@ from pathlib import Path
 
 import apsw
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE objects (
     number INTEGER PRIMARY KEY, identity BLOB NOT NULL UNIQUE, object_key BLOB NOT NULL, digest BLOB NOT NULL,
     size INTEGER NOT NULL, rights INTEGER NOT NULL, expires INTEGER NOT NULL, signer BLOB NOT NULL,
-    signed BLOB NOT NULL, held INTEGER NOT NULL, file TEXT NOT NULL
+    signed BLOB NOT NULL, held INTEGER NOT NULL, file TEXT NOT NULL, used INTEGER NOT NULL
 );
+CREATE INDEX objects_by_use ON objects (used) WHERE held > 0;
 CREATE INDEX objects_by_key ON objects (object_key);
 CREATE INDEX objects_by_expiry ON objects (expires);
 CREATE TABLE bodies (object INTEGER PRIMARY KEY, octets BLOB NOT NULL);
@@ -45,7 +48,7 @@ CREATE INDEX entries_by_inbox ON entries (inbox_key, number);
 CREATE INDEX entries_by_expiry ON entries (expires);
 CREATE TABLE acknowledgements (
     number INTEGER PRIMARY KEY, identity BLOB NOT NULL UNIQUE, inbox_key BLOB NOT NULL, expires INTEGER NOT NULL,
-    signer BLOB NOT NULL, signed BLOB NOT NULL
+    signer BLOB NOT NULL, signed BLOB NOT NULL, instance BLOB NOT NULL
 );
 CREATE INDEX acknowledgements_by_inbox ON acknowledgements (inbox_key, number);
 CREATE INDEX acknowledgements_by_expiry ON acknowledgements (expires);
@@ -69,9 +72,17 @@ CREATE TABLE heads (
 );
 """
 
+_UPGRADES = {  # from this version to the next
+    2: """
+ALTER TABLE objects ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX objects_by_use ON objects (used) WHERE held > 0;
+ALTER TABLE acknowledgements ADD COLUMN instance BLOB NOT NULL DEFAULT x'';
+""",
+}
+
 
 def open_writer(path: Path) -> apsw.Connection:
-    """Return the writing connection, the database made (with a fresh incarnation) or checked.
+    """Return the writing connection, the database made (with a fresh incarnation), brought up to date, or checked.
 
     Raises apsw.Error where the file is no database, RuntimeError where its schema is another program's.
     """
@@ -85,7 +96,13 @@ def open_writer(path: Path) -> apsw.Connection:
             db.execute(_TABLES)
             db.execute("INSERT INTO meta VALUES ('incarnation', ?), ('sequence', 0), ('horizon', 0)", (os.urandom(16),))
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    elif version != SCHEMA_VERSION:
+        return db
+    while version in _UPGRADES:
+        with db:
+            db.execute(_UPGRADES[version])
+            version += 1
+            db.execute(f"PRAGMA user_version = {version}")
+    if version != SCHEMA_VERSION:
         db.close()
         raise RuntimeError(f"{path}: schema version {version}, this program knows {SCHEMA_VERSION}")
     return db
@@ -97,6 +114,11 @@ def open_reader(path: Path) -> apsw.Connection:
     _configure(db)
     db.execute("PRAGMA query_only = ON")
     return db
+
+
+def unused(db: apsw.Connection) -> int:
+    """Return the octets of the database file that no row takes."""
+    return _one(db, "PRAGMA freelist_count") * _one(db, "PRAGMA page_size")
 
 
 def _configure(db: apsw.Connection) -> None:

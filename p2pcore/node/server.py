@@ -1,7 +1,9 @@
 """Table 3 over HTTP: the routes, and how failures are answered."""
 
 import logging
+import resource
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -11,6 +13,7 @@ from p2pcore import params
 from p2pcore.client.framing import APPEND_INBOX, READ_INBOX, TIME_HEADER
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Failure, Malformed
+from p2pcore.node.connections import KEEP_ALIVE, Connection, Connections
 from p2pcore.node.gate import Caller, Gate
 from p2pcore.node.handlers import Handlers
 from p2pcore.node.service import Service
@@ -19,7 +22,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 READ_BUFFER: Final = 2 << 20  # octets: one wake-up per segment of a large body, not one per 64 KiB
 MAX_FIELD: Final = 16 << 10  # octets of one header field: a certificate in base64 fits
-KEEP_ALIVE: Final = 120.0  # seconds an unused connection is kept; longer than clients keep theirs
 STOPPING: Final = 5.0  # seconds that requests under way get at a stop
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Server:
         self._service = service
         self._handlers = Handlers(service)
         self._runner: web.AppRunner | None = None
+        self._connections: Connections | None = None
 
     async def start(self, listen: Endpoint, context: ssl.SSLContext) -> int:
         """Begin to answer; return the port. Raises OSError where the endpoint cannot be had."""
@@ -44,26 +47,31 @@ class Server:
         application.router.add_route("*", "/{path:.*}", self._nothing_here)
         self._runner = web.AppRunner(
             application,
-            access_log=None,
             handler_cancellation=True,  # else a long poll whose client is gone stays for good
+            shutdown_timeout=STOPPING,
+        )
+        await self._runner.setup()
+        assert self._runner.server is not None
+        self._connections = Connections(
+            self._runner.server,
+            min(self._service.settings.limits.connections, _descriptors() // 2),
+            access_log=None,
             read_bufsize=READ_BUFFER,
             max_field_size=MAX_FIELD,
             keepalive_timeout=KEEP_ALIVE,
-            shutdown_timeout=STOPPING,
             auto_decompress=False,
         )
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, listen.host or None, listen.port, ssl_context=context).start()
+            return await self._connections.listen(listen, context)
         except OSError:
             await self.stop()
             raise
-        port: int = self._runner.addresses[0][1]
-        return port
 
     async def stop(self) -> None:
         """Stop listening, let requests under way end (reads that wait are answered at once), close connections."""
         self._service.watchers.wake_all()
+        if self._connections is not None:
+            await self._connections.stop()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -98,9 +106,13 @@ class Server:
         """Return `handler` behind the gate, its failures turned into answers."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
+            connection = request.protocol
+            assert isinstance(connection, Connection)
             try:
-                caller = await self._gate.enter(request)
-                return await handler(request, caller)
+                with connection.request():
+                    caller = await self._gate.enter(request)
+                    connection.known = True
+                    return await handler(request, caller)
             except Failure as failure:
                 return self._refusal(failure.http_status, f"{type(failure).__name__}: {failure}"[:1_000])
             except web.HTTPException as refusal:
@@ -116,6 +128,12 @@ class Server:
     def _refusal(self, status: int, text: str) -> web.Response:
         headers = {TIME_HEADER: str(self._service.nonces.time())}
         return web.Response(status=status, text=text, headers=headers)
+
+
+def _descriptors() -> int:
+    """Return how many files and sockets this process may have open."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
 _KEY_PATH: Final = r"/v1/{key:[0-9a-f]{64}}"

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -13,7 +14,8 @@ from p2pcore import params
 from p2pcore.client.results import failure_of
 from p2pcore.clock import Clock
 from p2pcore.crypto.certificates import Certificate
-from p2pcore.errors import Failure, NodeFull, TooLarge
+from p2pcore.errors import BodyNotHeld, Failure, NodeFull, TooLarge
+from p2pcore.node import certificates
 from p2pcore.node.admission import Admission
 from p2pcore.node.bodies import BodyFiles
 from p2pcore.node.heads import Heads
@@ -23,6 +25,7 @@ from p2pcore.node.operations import Effects, LargeBody, Operations, Reading, Ste
 from p2pcore.node.rates import Rates
 from p2pcore.node.settings import NodeSettings
 from p2pcore.node.storage import Storage, Transaction
+from p2pcore.node.uses import Uses
 from p2pcore.node.watchers import Watchers
 from p2pcore.records import Batch, BatchReply, Result, Store, decode
 
@@ -32,6 +35,11 @@ _ANSWER: Final = params.MAX_BATCH  # octets of values in one reply
 _VERIFIERS: Final = 2  # threads
 _SMALL_CHECK: Final = 32  # operations checked where they came: a few ms at most, one signature where they share a tree
 _SMALL_OCTETS: Final = 512 << 10  # of bodies to digest among them
+
+CROWDED: Final = 0.9  # of the quota: from here on garbage collection is wanted
+_FOR_WANT_OF_ROOM: Final = (NodeFull.http_status, BodyNotHeld.http_status)
+
+MakeRoom = Callable[[int], Awaitable[bool]]  # octets wanted → whether some were made
 
 _log = logging.getLogger(__name__)
 
@@ -59,14 +67,18 @@ class Service:
         self.threads = ThreadPoolExecutor(_VERIFIERS, "node-verify")
         self.heads = Heads(storage, admission, self.threads)
         self.inbox_reads = InboxReads(storage, self.watchers, self.heads, clock)
-        self.operations = Operations(settings, admission, storage, bodies, self.inbox_reads.last)
+        self.uses = Uses(storage, clock)
+        self.operations = Operations(settings, admission, storage, bodies, self.inbox_reads.last, self.uses)
+        self.crowded = asyncio.Event()  # more than CROWDED of the quota is taken
+        self.make_room: MakeRoom = no_room
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._arriving = 0  # octets of large bodies
+        self._arriving: Counter[bytes] = Counter()  # octets of large bodies, by signer
 
     async def batch(self, octets: bytes, carrier: Certificate, created: int) -> BatchReply:
         """Carry out an encoded Batch that `carrier` signed at `created` (ms). Raises Malformed, RateLimited."""
         batch = decode(Batch, octets)
-        self.rates.take(carrier, max(1, len(batch.operations) + len(batch.certificates)))  # each costs a verification
+        # Each costs a verification; the first was counted with the request
+        self.rates.take(carrier, max(0, len(batch.operations) + len(batch.certificates) - 1))
         results = await self.carry_out(batch, carrier, created)
         return BatchReply(tuple(results), self.clock(), self.heads.newest)
 
@@ -84,29 +96,49 @@ class Service:
         `created` is when the request was signed (ms; 0: this node's own doing).
         """
         if any(isinstance(step, Writing | LargeBody) for step in steps):
-            return await self._to_its_end(self._write(steps, created, []))
+            return await self._to_its_end(self._write_making_room(steps, created))
         results = await self.storage.read(lambda db: _read_all(steps, db))
         await self.nonces.settle(created)
         return results
 
     async def step(self, step: Writing, created: int, file: str = "") -> None:
         """Apply one step; durable on return. Raises its failure; `file` is removed where no row came to name it."""
-        results = await self._to_its_end(self._write([step], created, [file] if file else []))
+        if file:
+            results = await self._to_its_end(self._write([step], created, [file]))
+        else:
+            results = await self.run([step], created)
         failure = failure_of(results[0])
         if failure is not None:
             raise failure
 
+    async def clear(self, size: int) -> None:
+        """Let garbage collection make room for a body of `size` octets where the quota has none."""
+        wanted = sum(self._arriving.values()) + size
+        if self.storage.octets + wanted > self.settings.quota:
+            await self.make_room(wanted)
+
     @contextmanager
-    def room(self, size: int) -> Iterator[None]:
-        """Set `size` octets aside for a body while it arrives. Raises NodeFull before any of it takes disk."""
-        taken = self.storage.octets + self._arriving
+    def room(self, size: int, signer: Certificate) -> Iterator[None]:
+        """Set `size` octets aside for a body of `signer` while it arrives.
+
+        Raises NodeFull before any of it takes disk: the quota, the signer's share, or the disk has no such room.
+        """
+        arriving = sum(self._arriving.values())
+        taken = self.storage.octets + arriving
         if taken + size > self.settings.quota:
             raise NodeFull(f"{taken} of {self.settings.quota} octets are taken")
-        self._arriving += size
+        own = self._arriving[signer.fingerprint]
+        certificates.check_share(self.settings, signer, self.storage.octets_of(signer.fingerprint) + own + size)
+        free = self.storage.free() - arriving
+        if size and free - size < self.settings.limits.disk_reserve:
+            raise NodeFull(f"{free} octets are free on the disk")
+        self._arriving[signer.fingerprint] += size
         try:
             yield
         finally:
-            self._arriving -= size
+            self._arriving[signer.fingerprint] -= size
+            if not self._arriving[signer.fingerprint]:
+                del self._arriving[signer.fingerprint]
 
     async def drain(self) -> None:
         """Wait for what callers that went away left under way."""
@@ -131,6 +163,19 @@ class Service:
                 _log.info("certificate that %s sent along: %s", carrier.fingerprint.hex(), failure)
         return [self.operations.check(operation, carrier) for operation in batch.operations]
 
+    async def _write_making_room(self, steps: Sequence[Step], created: int) -> list[Result]:
+        """As `_write`; what finds no room within the quota is tried once more where garbage collection made some."""
+        results = await self._write(steps, created, [])
+        refused = [place for place, result in enumerate(results) if result.status in _FOR_WANT_OF_ROOM]
+        if not refused:
+            return results
+        size = sum(_size(steps[place]) for place in refused)
+        if self.storage.octets + size > self.settings.quota and await self.make_room(size):
+            again = await self._write([steps[place] for place in refused], created, [])
+            for place, result in zip(refused, again, strict=True):
+                results[place] = result
+        return results
+
     async def _write(self, steps: Sequence[Step], created: int, files: list[str]) -> list[Result]:
         """Carry `steps` out; `files` are those written for them, removed where the transaction fails."""
         horizon = self.nonces.due(created)
@@ -148,6 +193,8 @@ class Service:
             raise
         self.nonces.confirm(horizon)
         self.watchers.wake(effects.inboxes)
+        if self.storage.octets > self.settings.quota * CROWDED:
+            self.crowded.set()
         if effects.heads:
             await self.heads.load()
         await self.bodies.remove(effects.files)
@@ -169,6 +216,21 @@ class Service:
             return failure
         files.append(name)
         return self.operations.store(step.admitted, file=name)
+
+
+def _size(step: Step) -> int:
+    """Return about how many octets of the quota `step` takes."""
+    match step:
+        case Writing():
+            return step.size
+        case LargeBody():
+            return len(step.octets)
+    return 0
+
+
+async def no_room(_octets: int) -> bool:
+    """Make no room: there is no garbage collection."""
+    return False
 
 
 def _is_small(batch: Batch) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from p2pcore import params
 from p2pcore.endpoint import Endpoint
+from p2pcore.records import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,15 +14,29 @@ class Limits:
 
     inbox_entries: int = params.INBOX_MAX_ENTRIES
     inbox_octets: int = params.INBOX_MAX_OCTETS
-    user_share: float = 0.25  # of the quota, for what one user signed; a gateway is one signer for all outside mail
+    inbox_entries_of_user: int = params.INBOX_MAX_ENTRIES // 10  # in one inbox, signed by one user
+    user_share: float = 0.25  # of the quota, for what one user signed
+    gateway_share: float = 0.9  # the same for a gateway, which is one signer for all outside mail
+    machine_share: float = 0.1  # the same for a node or a directory, which sign little
+    disk_reserve: int = 64 << 20  # left free for deletions and the database's own needs
+    connections: int = 2_000  # at once; at most half of the descriptors that the process may have
     user_rate: float = 500.0
     peer_rate: float = 20_000.0  # gateways, nodes and the directory: admitted machines, at most broken
     burst: float = 5.0  # seconds' worth of operations that may come at once
 
+    def share(self, role: Role) -> float:
+        """Return the part of the quota that what one signer of this role signed may take."""
+        match role:
+            case "user":
+                return self.user_share
+            case "gateway":
+                return self.gateway_share
+        return self.machine_share
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """`directory` is the node's own; `listen` port 0 lets the system choose; `quota` in octets, bodies and entries."""
+    """`directory` is the node's own; `listen` port 0 lets the system choose; `quota` in octets, as in charges.py."""
 
     directory: Path
     listen: Endpoint
@@ -31,10 +46,15 @@ class NodeSettings:
 
 @dataclass(frozen=True, slots=True)
 class NodeCounts:
-    """What is held: objects with a body, unacknowledged entries, their octets, versioned objects, delete tombstones."""
+    """What is held: objects with a body, unacknowledged entries, versioned objects, tombstones.
+
+    `octets`: what counts in the quota (charges.py). `collected`: objects and entries that garbage collection removed
+    since the start.
+    """
 
     objects: int
     entries: int
     octets: int
     versions: int
     tombstones: int
+    collected: int = 0

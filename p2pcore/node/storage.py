@@ -11,6 +11,7 @@ Failure has changed nothing; any other exception rolls the group back, and its w
 """
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ import apsw
 
 from p2pcore.clock import Clock
 from p2pcore.errors import Failure, NodeFull
+from p2pcore.node import charges
 from p2pcore.node.schema import open_reader, open_writer
 from p2pcore.node.settings import NodeCounts
 
@@ -53,10 +55,12 @@ class Ledger:
             "versions": versions,
             "tombstones": tombstones,
         }
+        self.free = 0  # on the disk, in octets, when the group of works began
         self.octets = 0
+        self.entries_of: dict[tuple[bytes, bytes], int] = {}  # (inbox, signer), where `inboxes` has had to count them
         self.octets_of: dict[bytes, int] = {}  # by signer (certificate digest)
         self.certificates: set[bytes] = {fingerprint for (fingerprint,) in db.execute(_FINGERPRINTS)}
-        for signer, octets in db.execute(_OCTETS_BY_SIGNER):
+        for signer, octets in charges.by_signer(db):
             self.add(signer, octets)
 
     def next_number(self) -> int:
@@ -84,10 +88,6 @@ _FINGERPRINTS: Final = "SELECT fingerprint FROM certificates"
 _COUNTS: Final = """
     SELECT (SELECT count(*) FROM objects WHERE held > 0), (SELECT count(*) FROM entries),
            (SELECT count(*) FROM versions), (SELECT count(*) FROM tombstones)
-"""
-_OCTETS_BY_SIGNER: Final = """
-    SELECT signer, sum(size) FROM objects WHERE held > 0 GROUP BY signer
-    UNION ALL SELECT signer, sum(octets) FROM entries GROUP BY signer
 """
 
 
@@ -146,8 +146,17 @@ class Storage:
 
     @property
     def octets(self) -> int:
-        """What objects and entries take, as of the last transactions."""
+        """What counts in the quota, as of the last transactions."""
         return self._ledger.octets
+
+    def octets_of(self, signer: bytes) -> int:
+        """What counts of one signer (certificate digest), as of the last transactions."""
+        return self._ledger.octets_of.get(signer, 0)
+
+    def free(self) -> int:
+        """Return the octets that are free on the disk now."""
+        disk = os.statvfs(self._path)
+        return disk.f_bavail * disk.f_frsize
 
     def counts(self) -> NodeCounts:
         """Return what is held, as of the last transactions."""
@@ -217,6 +226,7 @@ class Storage:
     def _transact(self, group: list[_Waiting[Any]]) -> None:
         transaction = Transaction(self._db, self._ledger, self._clock())
         self._db.execute("BEGIN IMMEDIATE")
+        self._ledger.free = self.free()
         for waiting in group:
             waiting.error = None
             try:

@@ -10,7 +10,7 @@ import apsw
 
 from p2pcore import names
 from p2pcore.crypto.trust import Trust
-from p2pcore.errors import CertificateRefused, Malformed, NotAuthorised, NotFound, Superseded, Tampered
+from p2pcore.errors import Malformed, NotAuthorised, NotFound, Superseded, Tampered
 from p2pcore.node import certificates
 from p2pcore.node.admitted import Admitted
 from p2pcore.node.storage import Transaction
@@ -27,9 +27,9 @@ from p2pcore.records import (
 def check_content(statement: VersionStatement, content: bytes, trust: Trust) -> None:
     """Return if `content` is what `statement` says and what its identifier names; who signed it is judged elsewhere.
 
-    A certificate chains to the authority and names the identifier's primary address, its version is its notBefore; a
-    domain record is of the identifier's domain, its version its own epoch and time. Raises Tampered, Malformed,
-    CertificateRefused, NotAuthorised.
+    A certificate chains to the authority and names the identifier's primary address, or has its role and key; its
+    version is its notBefore. A domain record is of the identifier's domain, its version its own epoch and time. Raises
+    Tampered, Malformed, CertificateRefused, NotAuthorised.
     """
     if len(content) != statement.size or hashlib.sha256(content).digest() != statement.digest:
         raise Tampered(f"{statement.identifier}: content does not match the version's digest")
@@ -40,10 +40,8 @@ def check_content(statement: VersionStatement, content: bytes, trust: Trust) -> 
             raise NotAuthorised(f"{statement.identifier}: the record inside is another, or another version")
         return
     certificate = trust.add(content)
-    if certificate.role != "user":
-        raise CertificateRefused(f"{statement.identifier}: certificate of a {certificate.role}, not of a user")
-    if names.certificate_identifier(certificate.primary_address) != statement.identifier:
-        raise NotAuthorised(f"{statement.identifier}: certificate of {certificate.primary_address}")
+    if certificate.identifier != statement.identifier:
+        raise NotAuthorised(f"{statement.identifier}: certificate of {certificate.name}")
     if (statement.epoch, statement.time) != (0, certificate.not_before):
         raise NotAuthorised(f"{statement.identifier}: version is not the certificate's notBefore")
 

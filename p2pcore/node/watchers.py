@@ -23,6 +23,10 @@ class Watchers:
         if not events:
             self._waiting.pop(inbox_key, None)
 
+    def count(self, inbox_key: bytes) -> int:
+        """Return how many watch this inbox."""
+        return len(self._waiting.get(inbox_key, ()))
+
     def watched(self, inbox_key: bytes) -> bool:
         """Return whether anyone watches this inbox."""
         return inbox_key in self._waiting

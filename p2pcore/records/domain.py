@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from p2pcore import params
-from p2pcore.records.base import Address, Count, Digest, Host, Key, Port, Record, Time
+from p2pcore.records.base import Address, Count, Digest, Host, HpkeAlgorithm, Key, Port, Record, Time
 
 
 class ContactInfo(Record, frozen=True, tag="contact.1"):
@@ -44,7 +44,7 @@ class Revocation(Record, frozen=True, tag="revocation.1"):
 class SealedKey(Record, frozen=True, tag="sealed-key.1"):
     """The address list's key, HPKE-sealed to one gateway; info = "p2pmail addresses 1" ‖ 0x00 ‖ domain."""
 
-    algorithm: Literal["hpke-mlkem768x25519-hkdf-sha256-aes-256-gcm"]
+    algorithm: HpkeAlgorithm
     recipient: Digest
     ciphertext: Annotated[bytes, Meta(max_length=2_048)]
 

@@ -40,6 +40,21 @@ class JoinRequest(Record, frozen=True, tag="join.1"):
     signature: Annotated[bytes, Meta(max_length=64)]
 
 
+class KeyRequest(Record, frozen=True, tag="keys.1"):
+    """New public keys for a user who has a certificate.
+
+    Both signatures are Ed25519 over "p2pmail keys 1" ‖ 0x00 ‖ this record with both empty: `held` by the key of her
+    newest certificate, `signature` by the new one. The answer is a JoinAnswer.
+    """
+
+    domain: Host
+    name: Annotated[str, Meta(min_length=1, max_length=params.MAX_ADDRESS)]
+    signing_key: Key
+    hpke_key: Annotated[bytes, Meta(max_length=2_048)]
+    held: Annotated[bytes, Meta(max_length=64)]
+    signature: Annotated[bytes, Meta(max_length=64)]
+
+
 class JoinAnswer(Record, frozen=True, tag="admission.1"):
     """The new machine's certificate, the domain record that lists it (an encoded PublishedVersion), and the certificate
     of the directory that signed the record.
@@ -53,14 +68,14 @@ class JoinAnswer(Record, frozen=True, tag="admission.1"):
 class Identity(Record, frozen=True, tag="identity.1"):
     """One role's private keys and certificates on disk (mode 0600), also the content of a recovery kit.
 
-    `hpke_keys`: newest first, 96 octets each (64-octet ML-KEM seed ‖ 32-octet X25519); `certificate` may be empty
-    before admission. Old keys are kept as long as anything sealed to them may live.
+    `hpke_keys`: newest first, private octets of which the number tells the suite (crypto.hpke_suites); `certificate`
+    may be empty before admission. Old keys are kept as long as anything sealed to them may live.
     """
 
     role: Role
     domain: Host
     name: str
     signing_key: Secret
-    hpke_keys: tuple[Annotated[bytes, Meta(min_length=96, max_length=96)], ...]
+    hpke_keys: tuple[Annotated[bytes, Meta(min_length=96, max_length=112)], ...]
     certificate: Der
     authority: Der

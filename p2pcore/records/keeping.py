@@ -21,6 +21,19 @@ class CleanupTask(Record, frozen=True, tag="cleanup.1"):
     secret: Annotated[bytes, Meta(max_length=32)]
 
 
+class RetiredKey(Record, frozen=True, tag="retired-key.1"):
+    """An HPKE key (SHA-256 of its public form) that was replaced: nothing sealed to it lives past `until`."""
+
+    hpke_key: Digest
+    until: Time
+
+
+class RetiredKeys(Record, frozen=True, tag="retired-keys.1"):
+    """The replaced HPKE keys that an account still opens with; others are of no known age and stay."""
+
+    keys: Annotated[tuple[RetiredKey, ...], Meta(max_length=1_000)]
+
+
 class DuplicateKey(Record, frozen=True, tag="duplicate.1"):
     """SHA-256 of this names "the same message, again" (DESIGN §6): same envelope, same verdicts, same octets."""
 

@@ -42,6 +42,16 @@ class Append(Record, frozen=True, tag="append.1"):
     entry: SignedStatement
 
 
+class AppendAfter(Append, frozen=True, tag="append-after.1"):
+    """Append-inbox primitive for an entry whose body is stored by an operation before it. Result: as Append.
+
+    `object` is the identity of the body's ObjectStatement; where it is not held (the store was refused): BodyNotHeld,
+    and no entry is left that its owner could not fetch the body of.
+    """
+
+    object: Digest
+
+
 class Acknowledge(Record, frozen=True, tag="acknowledge-op.1"):
     """The owner's acknowledgement. Result: empty; idempotent."""
 
@@ -89,7 +99,18 @@ class AskSettled(Record, frozen=True, tag="ask-settled.1"):
 
 
 Operation = (
-    Store | Fetch | Delete | Append | Acknowledge | Publish | Resolve | AskInbox | AskCertificate | Offer | AskSettled
+    Store
+    | Fetch
+    | Delete
+    | Append
+    | AppendAfter
+    | Acknowledge
+    | Publish
+    | Resolve
+    | AskInbox
+    | AskCertificate
+    | Offer
+    | AskSettled
 )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from p2pcore import params
-from p2pcore.records.base import Count, Digest, Identifier, Key, Line, Path, Record, Secret, Time
+from p2pcore.records.base import Count, Digest, HpkeAlgorithm, Identifier, Key, Line, Path, Record, Secret, Time
 from p2pcore.records.statements import SignedStatement
 
 
@@ -28,7 +28,7 @@ class SealedNotification(Record, frozen=True, tag="sealed.1"):
     HPKE info = "p2pmail notification 1" ‖ 0x00 ‖ inbox key ‖ signer (certificate digest).
     """
 
-    algorithm: Literal["hpke-mlkem768x25519-hkdf-sha256-aes-256-gcm"]
+    algorithm: HpkeAlgorithm
     recipient: Digest
     ciphertext: Annotated[bytes, Meta(max_length=params.MAX_NOTIFICATION)]
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from p2pcore.client.peers import Sink
 from p2pcore.dht.contact import Contact, distance
-from p2pcore.errors import Failure, NotFound, Tampered, Unreachable
+from p2pcore.errors import BodyNotHeld, Failure, NotFound, Tampered, Unreachable
 from p2pcore.records import (
     Acknowledge,
     AcknowledgeStatement,
     Append,
+    AppendAfter,
     AskCertificate,
     AskInbox,
     Delete,
@@ -75,7 +76,7 @@ class MemoryNode:
             return refusal(failure)
         try:
             return Result(200, value=self._value(operation))
-        except NotFound as missing:
+        except (NotFound, BodyNotHeld) as missing:
             return refusal(missing)
 
     def append(self, entry: SignedStatement) -> None:
@@ -83,14 +84,13 @@ class MemoryNode:
             self.entries.append(entry)
             self.news.set()
 
-    def page(self, incarnation: bytes, cursor: int) -> InboxPage:
+    def page(self, incarnation: bytes, cursor: int, instance: bytes = b"") -> InboxPage:
         """Cursor = number of entries + acknowledgements given so far; enough for a test."""
+        others = tuple(signed for signed in self.acknowledged if not instance or instance_of(signed) != instance)
         start = cursor if incarnation == self.incarnation else 0
         gone = {entry for signed in self.acknowledged for entry in acknowledged_by(signed)}
         entries = tuple(each for each in self.entries[start:] if identity(each.statement) not in gone)
-        return InboxPage(
-            self.incarnation, len(self.entries), entries, tuple(self.acknowledged), more=False, time=0, heads=()
-        )
+        return InboxPage(self.incarnation, len(self.entries), entries, others, more=False, time=0, heads=())
 
     def _value(self, operation: Operation) -> bytes:
         match operation:
@@ -98,6 +98,9 @@ class MemoryNode:
                 assert isinstance(signed.statement, ObjectStatement)
                 self.objects[signed.statement.object_key] = (signed, octets)
             case Append(entry=entry):
+                held = (identity(signed.statement) for signed, _ in self.objects.values())
+                if isinstance(operation, AppendAfter) and operation.object not in held:
+                    raise BodyNotHeld(operation.object.hex())
                 self.append(entry)
             case Delete(deletion=deletion):
                 self.deleted.append(hashlib.sha256(deletion.secret).digest())
@@ -196,17 +199,23 @@ class MemoryNetwork:
         return signed
 
     async def read_inbox(
-        self, contact: Contact, inbox_key: bytes, incarnation: bytes, cursor: int, wait_ms: int
+        self,
+        contact: Contact,
+        inbox_key: bytes,
+        incarnation: bytes,
+        cursor: int,
+        wait_ms: int,
+        instance: bytes = b"",
     ) -> InboxPage:
         node = self.node(contact)
         node.reads.append((incarnation, cursor, wait_ms))
         await node.admit()
-        page = node.page(incarnation, cursor)
+        page = node.page(incarnation, cursor, instance)
         old_news = incarnation == node.incarnation or not page.acknowledged
         if wait_ms and not page.entries and old_news:
             node.news.clear()
             await node.news.wait()
-            page = node.page(incarnation, cursor)
+            page = node.page(incarnation, cursor, instance)
         return page
 
 
@@ -218,3 +227,9 @@ def acknowledged_by(signed: SignedStatement) -> tuple[bytes, ...]:
     """The entries that an acknowledgement names."""
     assert isinstance(signed.statement, AcknowledgeStatement)
     return signed.statement.entries
+
+
+def instance_of(signed: SignedStatement) -> bytes:
+    """The agent that an acknowledgement names."""
+    assert isinstance(signed.statement, AcknowledgeStatement)
+    return signed.statement.instance

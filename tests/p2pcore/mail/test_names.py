@@ -12,6 +12,7 @@ from p2pcore.client.replicas import Replicas
 from p2pcore.crypto.trust import Trust
 from p2pcore.errors import (
     CannotKnow,
+    ClockSkew,
     Failure,
     InboxDormant,
     InboxFull,
@@ -272,3 +273,28 @@ async def test_no_such_address_is_said_only_after_another_look_at_the_record(
     domain.world.clock.advance(6 * params.SECOND)
     found = await gateway_names.recipient("carol@example.org")
     assert [certificate.primary_address for certificate in found.certificates] == ["carol@example.org"]
+
+
+@pytest.mark.parametrize("skew", [params.CLOCK_WARNING + 1, -params.CLOCK_WARNING - 1])
+async def test_a_gateway_whose_clock_is_wrong_takes_no_mail(
+    domain: Domain, replicas: Replicas, tmp_path: Path, skew: int
+) -> None:
+    """More than five minutes from the nodes' median every RCPT is put off: what it would date is believed by nobody."""
+    differences = [skew]
+    names = DomainNames(
+        replicas,
+        replicas.checker.trust,
+        domain.world.clock,
+        tmp_path,
+        "example.org",
+        [domain.gateway.hpke_key],
+        clock_difference=lambda: differences[0],
+    )
+    await names.refresh()
+    for address in ("alice@example.org", "nobody@example.org"):
+        with pytest.raises(ClockSkew) as refused:
+            await names.recipient(address)
+        assert (refused.value.temporary, refused.value.status) == (True, "4.3.5")
+    differences[0] = skew - 1 if skew > 0 else skew + 1
+    assert await names.recipient("alice@example.org")
+    await names.stop()

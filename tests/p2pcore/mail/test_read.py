@@ -141,6 +141,25 @@ async def test_a_foreign_instances_acknowledgement_is_a_loud_warning_once(inbox:
     assert inbox.foreign == [OTHER]
 
 
+@pytest.mark.parametrize(("later", "warned"), [(0, False), (params.DIRECT_SKEW, False), (params.HOUR, True)])
+async def test_an_agent_that_this_one_came_after_is_no_second_one(inbox: Inbox, later: int, warned: bool) -> None:
+    """What a lost machine acknowledged before the recovered agent began is taken as done, without a warning.
+
+    An agent that goes on acknowledging afterwards lives, and is warned of.
+    """
+    inbox.reader._alone_until = inbox.domain.world.clock() + params.DIRECT_SKEW
+    inbox.domain.world.clock.advance(later)
+    taken = inbox.entry("taken")
+    done = inbox.acknowledgement(OTHER, taken)
+    for node in inbox.nodes:
+        node.acknowledged.append(done)
+        node.entries.extend([taken, inbox.entry("x")])
+    await inbox.reader.start()
+    assert "taken" not in await inbox.read(1)
+    await inbox.until(lambda: all(len(node.reads) > 1 for node in inbox.nodes))
+    assert inbox.foreign == ([OTHER] if warned else [])
+
+
 async def test_a_node_cannot_hide_an_entry_by_saying_we_acknowledged_it(inbox: Inbox) -> None:
     """What our durable memory has not seen was not acknowledged by us."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from p2pcore.mail.rounds import Rounds
+from tests.support.virtual_time import run_virtually
 
 
 async def test_jobs_that_come_during_a_round_share_the_next() -> None:
@@ -58,3 +59,73 @@ async def test_work_that_fails_as_a_whole_fails_every_job() -> None:
     with pytest.raises(ValueError, match="one"):
         await rounds.do(1)
     assert await rounds.do(2) == 2
+
+
+async def test_small_rounds_are_done_on_the_event_loop() -> None:
+    """Up to `here` jobs; more of them go to a thread."""
+    threads: list[int] = []
+
+    def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
+        threads.append(threading.get_ident())
+        return list(jobs)
+
+    rounds: Rounds[int, int] = Rounds(work, limit=10, name="test", here=2)
+    await asyncio.gather(rounds.do(1), rounds.do(2))
+    assert threads == [threading.get_ident()]
+    await asyncio.gather(*(rounds.do(job) for job in range(3)))
+    assert len(threads) == 2
+    assert threads[1] != threads[0]
+
+
+def test_a_round_waits_for_company_while_another_is_being_dealt_with() -> None:
+    """The first starts at once; what comes before its outcome is dealt with shares a round, after that nobody waits."""
+    sizes: list[int] = []
+
+    def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
+        sizes.append(len(jobs))
+        return list(jobs)
+
+    async def run() -> list[float]:
+        now = asyncio.get_running_loop().time
+        rounds: Rounds[int, int] = Rounds(work, limit=10, name="test", here=10, patience=5.0)
+        ended: list[float] = []
+
+        async def job(begin: float, dealing: float) -> None:
+            await asyncio.sleep(begin)
+            await rounds.do(0)
+            with rounds.following():
+                ended.append(now())
+                await asyncio.sleep(dealing)
+
+        await asyncio.gather(job(0, 3), job(1, 1), job(2, 1), job(8, 1))
+        return ended
+
+    assert run_virtually(run()) == pytest.approx([0, 3, 3, 8])
+    assert sizes == [1, 2, 1]
+
+
+def test_patience_has_an_end() -> None:
+    """What is dealt with for long keeps nobody waiting longer than `patience`, and a full round not at all."""
+    sizes: list[int] = []
+
+    def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
+        sizes.append(len(jobs))
+        return list(jobs)
+
+    async def run() -> list[float]:
+        now = asyncio.get_running_loop().time
+        rounds: Rounds[int, int] = Rounds(work, limit=3, name="test", here=10, patience=5.0)
+        await rounds.do(0)
+        ended: list[float] = []
+
+        async def job(begin: float) -> None:
+            await asyncio.sleep(begin)
+            await rounds.do(0)
+            ended.append(now())
+
+        with rounds.following():
+            await asyncio.gather(job(1), job(20), job(21), job(22))
+        return ended
+
+    assert run_virtually(run()) == pytest.approx([6, 22, 22, 22])
+    assert sizes == [1, 1, 3]

@@ -12,7 +12,7 @@ from p2pcore.crypto.sealing import open_notification
 from p2pcore.errors import InboxFull, Malformed, NoQuorum, TooLarge
 from p2pcore.mail.injection import Injection, prepare
 from p2pcore.mail.send import Sender
-from p2pcore.records import Append, EntryStatement, ObjectStatement, Store, Verdicts, encode
+from p2pcore.records import Append, AppendAfter, EntryStatement, ObjectStatement, Store, Verdicts, encode
 from tests.p2pcore.client.memory_network import MemoryNetwork, entries_of
 from tests.p2pcore.mail.bench import Domain, part, seal
 from tests.support.identities import START
@@ -78,7 +78,8 @@ async def test_body_and_entries_for_a_node_travel_in_one_request(
     assert all(len(node.batches) <= 1 for node in network.nodes)
     for node in network.nodes:
         kinds = [type(operation) for batch in node.batches for operation in batch]
-        assert kinds == sorted(kinds, key=[Store, Append].index)
+        assert kinds == sorted(kinds, key=[Store, AppendAfter, Append].index)
+        assert {Store, Append} - set(kinds), "with the body an entry goes on its condition"
     body = injection.body_statement
     assert sum(body.object_key in node.objects for node in network.nodes) == 3
     for member in (domain.alice, domain.bob):

@@ -21,11 +21,12 @@ from tests.support.nodes import Body, body, client_of, entry, running_node
 
 @asynccontextmanager
 async def process(
-    world: World, member: Member, directory: Path
+    world: World, member: Member, directory: Path, *, disk_reserve: int = 64 << 20
 ) -> AsyncIterator[tuple[Contact, asyncio.subprocess.Process]]:
     """Yield a node's contact and its process, which is dead afterwards."""
     identity_file = directory.with_suffix(".identity")
-    save_identity(identity_file, member.identity)
+    if not identity_file.exists():  # a test's disk may be full by now
+        save_identity(identity_file, member.identity)
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -33,6 +34,7 @@ async def process(
         str(identity_file),
         str(directory),
         str(world.clock()),
+        str(disk_reserve),
         stdout=asyncio.subprocess.PIPE,
     )
     assert child.stdout is not None

@@ -25,6 +25,7 @@ from p2pcore.errors import (
     TooLarge,
     UnknownCertificate,
 )
+from p2pcore.node import charges
 from p2pcore.node.settings import Limits
 from p2pcore.records import (
     Acknowledge,
@@ -192,7 +193,8 @@ async def test_the_last_right_frees_the_object(stage: Stage) -> None:
     with pytest.raises(NotFound):
         await stage.one(stage.as_alice, Fetch(stored.statement.object_key, b""))
     counts = stage.running.node.counts()
-    assert (counts.objects, counts.octets, counts.tombstones) == (0, 0, 2)
+    proof = charges.of_statement(len(encode(stored.signed)), 2)
+    assert (counts.objects, counts.octets, counts.tombstones) == (0, proof, 2)
 
 
 async def test_tombstone_before_its_object_is_honoured(stage: Stage) -> None:
@@ -309,7 +311,7 @@ async def test_acknowledged_entries_leave_and_are_named(stage: Stage) -> None:
     page = await stage.as_alice.read_inbox(stage.running.contact, inbox, b"", 0, 0)
     assert not page.entries
     assert list(page.acknowledged) == [done]
-    assert stage.running.node.counts().octets == 0
+    assert stage.running.node.counts().octets == charges.of_acknowledgement(len(encode(done)))
 
 
 async def test_acknowledgement_before_its_entry(stage: Stage) -> None:
@@ -399,8 +401,8 @@ async def test_pages_are_bounded_in_octets_whatever_is_in_them(stage: Stage) -> 
     for number in range(150):
         named = [hashlib.sha256(b"%d %d" % (number, index)).digest() for index in range(params.MAX_ACKNOWLEDGED)]
         given.append(acknowledgement(stage.alice.signer, inbox, stage.now, named))
-    for start in range(0, len(given), 50):
-        operations = [Acknowledge(signed) for signed in given[start : start + 50]]
+    for start in range(0, len(given), 10):
+        operations = [Acknowledge(signed) for signed in given[start : start + 10]]
         results = await stage.as_alice.call(stage.running.contact, operations)
         assert {result.status for result in results} == {200}
     pages = [await stage.as_alice.read_inbox(stage.running.contact, inbox, b"", 0, 0)]
@@ -488,9 +490,30 @@ async def test_bodies_that_arrive_at_the_same_time_fit_together(tmp_path: Path) 
         client_of(world, gateway) as as_gateway,
     ):
         service = running.node._service
-        stored = body(gateway.signer, world.clock(), os.urandom(700_000))
-        with service.room(400_000), pytest.raises(NodeFull):
+        stored, other = body(gateway.signer, world.clock(), os.urandom(700_000)), world.gateway()
+        with service.room(400_000, other.certificate), pytest.raises(NodeFull):
             await as_gateway.put_body(running.contact, stored.signed, stored.octets)
         await as_gateway.put_body(running.contact, stored.signed, stored.octets)
-        with pytest.raises(NodeFull), service.room(400_000):
+        with pytest.raises(NodeFull), service.room(400_000, other.certificate):
             pass
+
+
+async def test_an_agent_need_not_read_its_own_acknowledgements(stage: Stage) -> None:
+    """With its instance in the request an agent is given others' acknowledgements only; the cursor passes its own."""
+    inbox = stage.alice.certificate.inbox_key
+    own = [acknowledgement(stage.alice.signer, inbox, stage.now, [os.urandom(32)], b"a" * 16) for _ in range(600)]
+    other = acknowledgement(stage.alice.signer, inbox, stage.now, [os.urandom(32)], b"b" * 16)
+    results = await stage.as_alice.call(stage.running.contact, [Acknowledge(signed) for signed in [*own, other]])
+    assert {result.status for result in results} == {200}
+    contact = stage.running.contact
+    page = await stage.as_alice.read_inbox(contact, inbox, b"", 0, 0, b"a" * 16)
+    assert (page.acknowledged, page.more) == ((other,), False)
+    again = await stage.as_alice.read_inbox(contact, inbox, page.incarnation, page.cursor, 0, b"a" * 16)
+    assert (again.acknowledged, again.cursor) == ((), page.cursor)
+    signed = entry(stage.gateway.signer, inbox, stage.now)
+    await stage.one(stage.as_gateway, Append(signed))
+    after = await stage.as_alice.read_inbox(contact, inbox, page.incarnation, page.cursor, 0, b"a" * 16)
+    assert after.entries == (signed,)
+    whole = await stage.as_alice.read_inbox(contact, inbox, b"", 0, 0)
+    assert len(whole.acknowledged) == params.PAGE_ENTRIES
+    assert whole.more

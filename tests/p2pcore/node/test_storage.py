@@ -112,3 +112,28 @@ async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(apsw.NotADBError):
         await asyncio.to_thread(storage.open)
     await asyncio.to_thread(storage.close)
+
+
+async def test_a_database_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> None:
+    """A store that an earlier program left opens, with everything in it and its incarnation; a later one's does not."""
+    path = tmp_path / "node.db"
+    first = Storage(path, ManualClock())
+    await asyncio.to_thread(first.open)
+    incarnation = first.incarnation
+    await first.write(put("x", 7))
+    await asyncio.to_thread(first.close)
+    db = apsw.Connection(str(path))
+    db.execute("DROP INDEX objects_by_use; ALTER TABLE objects DROP COLUMN used")
+    db.execute("ALTER TABLE acknowledgements DROP COLUMN instance; PRAGMA user_version = 2")
+    db.close()
+    again = Storage(path, ManualClock())
+    await asyncio.to_thread(again.open)
+    assert (again.incarnation, await again.read(get("x"))) == (incarnation, 7)
+    assert await again.read(lambda db: db.execute("SELECT count(used) FROM objects").get) == 0
+    assert await again.read(lambda db: db.execute("SELECT count(instance) FROM acknowledgements").get) == 0
+    await asyncio.to_thread(again.close)
+    db = apsw.Connection(str(path))
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(RuntimeError, match="version 99"):
+        await asyncio.to_thread(Storage(path, ManualClock()).open)

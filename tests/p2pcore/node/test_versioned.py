@@ -163,6 +163,24 @@ async def test_certificates_of_users(stage: Stage) -> None:
     assert decode(PublishedVersion, found.value).content == alice.certificate.der
 
 
+async def test_certificates_of_machines(stage: Stage) -> None:
+    """The directory publishes them under role and node ID, and under no other name; the machine itself does not."""
+    gateway, node = stage.world.gateway(), stage.world.node()
+    for member, other in ((gateway, node), (node, gateway)):
+        identifier = member.certificate.identifier
+        await stage.one(Publish(certificate_version(stage.world, stage.directory, member, identifier)))
+        found = decode(PublishedVersion, await stage.one(Resolve("certificate", identifier)))
+        assert found.content == member.certificate.der
+        with pytest.raises(NotAuthorised):
+            await stage.one(
+                Publish(certificate_version(stage.world, stage.directory, member, other.certificate.identifier))
+            )
+        async with client_of(stage.world, member) as client:
+            own = Publish(certificate_version(stage.world, member, member, identifier))
+            [result] = await client.call(stage.running.contact, [own])
+            assert result.status == 403
+
+
 async def test_certificates_of_another_authority_are_refused(stage: Stage) -> None:
     """A certificate that does not chain to the domain's authority is not held, whoever publishes it."""
     stranger = World().user("alice")

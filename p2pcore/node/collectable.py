@@ -1,0 +1,17 @@
+"""What garbage collection looks at: an object or entry that is held, and where it stands in the order of use."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Collectable:
+    """Row `number`, held under `key`; `place` is where it stands among its kind, least recently used first.
+
+    `octets` is what the quota gets back.
+    """
+
+    number: int
+    identity: bytes
+    key: bytes
+    place: tuple[int, int]
+    octets: int
