@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help run test interop check format bench clean
+.PHONY: help run test interop check format bench plots clean
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
@@ -31,6 +31,10 @@ check: $(READY) ## ruff, mypy --strict, import-linter
 
 bench: $(READY) ## figures beside Postfix and Dovecot, where installed (some minutes)
 	$(BIN)/python -m bench.delivery --one-machine $(BENCH)
+
+plots: $(READY) ## draw the pictures in docs/ anew from the figures beside them
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-plots.lock
+	$(BIN)/python -m bench.plots
 
 format: $(READY) ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,1 @@
+"""The simulator: the same lookup, replication and repair code over a virtual network and clock (docs/scale.md)."""
