@@ -6,19 +6,22 @@ that the next `user add` of the same address takes up again.
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gateway import rotation
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.mailbox.errors import MailboxError
 from gateway.mailbox.store import MailStore
 from gateway.site import Site, make_private, read_identity, write_private
+from p2pcore.clock import Clock, system_clock
 from p2pcore.crypto.certificates import Certificate, parse_certificate
 from p2pcore.crypto.files import sync_directory
 from p2pcore.crypto.identity_file import load_identity, save_identity, seal_kit
 from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.crypto.passwords import hash_password, verify_password
-from p2pcore.errors import Malformed
+from p2pcore.errors import Failure, Malformed
 from p2pcore.names import canonical_address
 from p2pcore.records import Identity
 
@@ -47,15 +50,17 @@ class Kit:
 class Accounts:
     """The open accounts of this machine; answers logins."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, clock: Clock = system_clock) -> None:
         self._site = site
+        self._clock = clock
         self._open: dict[str, Account] = {}
+        self._closing: list[Callable[[MailStore], Awaitable[None]]] = []
         self._nobody = hash_password(secrets.token_hex(16))
 
     async def open(self, address: str) -> Account:
         """Open the account of a canonical address. Raises ConfigurationError where its files cannot be used."""
         directory = self._site.account_directory(address)
-        identity = read_identity(directory / "identity", f"user {address}")
+        identity = self._identity(address)
         password = _read(directory / "password").decode(errors="replace")
         key = _read(directory / "mailbox.key")
         try:
@@ -66,11 +71,33 @@ class Accounts:
         self._open[address] = account
         return account
 
+    async def reload(self, address: str) -> Account:
+        """Take the identity on disk for the open account of an address and return it; its sessions stay.
+
+        Raises ConfigurationError.
+        """
+        self.renew(self._identity(address))
+        return self._open[address]
+
+    def _identity(self, address: str) -> Identity:
+        directory = self._site.account_directory(address)
+        try:
+            rotation.drop_old_keys(directory, self._clock())
+        except (OSError, Failure) as error:
+            raise ConfigurationError(f"{directory}: old keys of {address}: {error}") from error
+        return read_identity(directory / "identity", f"user {address}")
+
     async def close(self, address: str) -> None:
         """Close an account; does nothing where it is not open."""
         account = self._open.pop(address, None)
         if account is not None:
+            for leave in self._closing:
+                await leave(account.store)
             await account.store.close()
+
+    def on_close(self, leave: Callable[[MailStore], Awaitable[None]]) -> None:
+        """Call `leave` before a store is closed: who uses it ends that."""
+        self._closing.append(leave)
 
     async def reload_password(self, address: str) -> None:
         """Take the password on disk for logins from now on; sessions stay."""
@@ -78,6 +105,12 @@ class Accounts:
         if account is not None:
             phc = _read(self._site.account_directory(address) / "password").decode(errors="replace")
             self._open[address] = replace(account, password=phc)
+
+    def renew(self, identity: Identity) -> None:
+        """Let the open account of `identity` have it from now on; its sessions stay."""
+        account = self._open.get(identity.name)
+        if account is not None:
+            self._open[identity.name] = replace(account, identity=identity)
 
     async def close_all(self) -> None:
         """Close every account."""

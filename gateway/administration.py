@@ -5,21 +5,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gateway import accounts, control, joining, recovery
+from gateway import accounts, control, joining, machines, recovery, rotation
 from gateway.control import NotRunning
 from gateway.errors import OperatorError
 from gateway.founding import open_directory
 from gateway.site import Site, read_identity
+from p2pcore.clock import system_clock
 from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.directory.directory import Directory
 from p2pcore.directory.joining import Admissions
-from p2pcore.directory.text_forms import from_text, to_text
+from p2pcore.directory.rotation import accept_keys
+from p2pcore.directory.text_forms import from_text, is_form_of, to_text
+from p2pcore.endpoint import Endpoint
 from p2pcore.errors import NoSuchAddress
 from p2pcore.names import canonical_address, split_address
-from p2pcore.records import ContactInfo, Identity, JoinRequest, PublishedVersion
+from p2pcore.records import ContactInfo, Identity, JoinAnswer, JoinRequest, KeyRequest, PublishedVersion
 
 INVITED = ("node", "gateway", "user")
-_ASKING = ("status", "user-list", "queue-list", "queue-show", "queue-retry", "queue-hold", "queue-remove")
+_QUEUES = ("queue-list", "queue-show", "queue-retry", "queue-hold", "queue-remove")
+_ASKING = ("status", "user-list", "machine-list", *_QUEUES)
 
 
 async def _nothing(_: object) -> None:
@@ -40,6 +44,7 @@ class Administration:
         account_added: Callable[[str], Awaitable[None]] = _nothing,
         account_removed: Callable[[str], Awaitable[None]] = _nothing,
         password_changed: Callable[[str], Awaitable[None]] = _nothing,
+        keys_changed: Callable[[str], Awaitable[None]] = _nothing,
         record_changed: Callable[[PublishedVersion], Awaitable[object]] = _nothing,
         contacts: Callable[[], Sequence[ContactInfo]] = tuple,
     ) -> None:
@@ -48,6 +53,7 @@ class Administration:
         self._account_added = account_added
         self._account_removed = account_removed
         self._password_changed = password_changed
+        self._keys_changed = keys_changed
         self._record_changed = record_changed
         self._contacts = contacts
         self._one_at_a_time = asyncio.Lock()
@@ -57,6 +63,8 @@ class Administration:
             "user-remove": self._user_remove,
             "user-password": self._user_password,
             "user-kit": self._user_kit,
+            "user-rotate": self._user_rotate,
+            "user-rotated": self._user_rotated,
             "recover": self._recover,
             "alias-set": self._alias_set,
             "alias-remove": self._alias_remove,
@@ -64,6 +72,8 @@ class Administration:
             "postmaster": self._postmaster,
             "domain-set": self._domain_set,
             "revoke": self._revoke,
+            "machine-list": self._machine_list,
+            "machine-set": self._machine_set,
             "invite": self._invite,
             "sign": self._sign,
             "join-request": self._join_request,
@@ -171,6 +181,28 @@ class Administration:
         kit = await asyncio.to_thread(accounts.write_kit, directory, identity)
         return {"address": address, "kit": str(kit.path), "passphrase": kit.passphrase}
 
+    async def _user_rotate(self, arguments: dict[str, Any]) -> Any:
+        """Give a user here new keys; where the directory is elsewhere, return the request for them instead."""
+        address, compromised = self._here(arguments["address"]), bool(arguments["compromised"])
+        directory = self._site.account_directory(address)
+        if self._directory is None:
+            if compromised:
+                raise OperatorError("--compromised goes where the directory is; ask there for `p2pmail revoke`")
+            return {"request": to_text(await asyncio.to_thread(rotation.request, directory, address))}
+        answer = await asyncio.to_thread(rotation.admitted, directory, address, self._book, compromised=compromised)
+        return await self._install_keys(address, answer)
+
+    async def _user_rotated(self, arguments: dict[str, Any]) -> Any:
+        answer = from_text(JoinAnswer, arguments["answer"])
+        return await self._install_keys(self._here(arguments["address"]), answer.certificate)
+
+    async def _install_keys(self, address: str, certificate: bytes) -> Any:
+        directory = self._site.account_directory(address)
+        identity = await asyncio.to_thread(rotation.install, directory, address, certificate, system_clock())
+        kit = await asyncio.to_thread(accounts.write_kit, directory, identity)
+        await self._keys_changed(address)
+        return {"address": address, "kit": str(kit.path), "passphrase": kit.passphrase}
+
     def _here(self, address: str) -> str:
         address = canonical_address(address)
         if address not in self._site.account_addresses():
@@ -179,9 +211,9 @@ class Administration:
 
     async def _recover(self, arguments: dict[str, Any]) -> Any:
         identity = await asyncio.to_thread(recovery.opened, bytes.fromhex(arguments["kit"]), arguments["passphrase"])
-        await asyncio.to_thread(recovery.recover_account, self._site, identity, arguments["password"])
-        await self._account_added(identity.name)
-        return {"address": identity.name}
+        new = await asyncio.to_thread(recovery.recover_account, self._site, identity, arguments["password"])
+        await (self._account_added if new else self._keys_changed)(identity.name)
+        return {"address": identity.name, "new": new}
 
     async def _join_request(self, arguments: dict[str, Any]) -> Any:
         return {"text": await asyncio.to_thread(joining.request_account, self._site, arguments["invitation"])}
@@ -209,6 +241,14 @@ class Administration:
     async def _revoke(self, arguments: dict[str, Any]) -> Any:
         await asyncio.to_thread(self._book.revoke, arguments["name"], arguments["reason"])
 
+    async def _machine_list(self, _: dict[str, Any]) -> Any:
+        return await asyncio.to_thread(machines.listed, self._book)
+
+    async def _machine_set(self, arguments: dict[str, Any]) -> Any:
+        endpoint = Endpoint.parse(arguments["endpoint"])
+        moved = await asyncio.to_thread(self._book.move_machine, arguments["name"], endpoint, arguments["role"])
+        return {"role": moved.role, "name": moved.name, "endpoint": str(endpoint)}
+
     async def _invite(self, arguments: dict[str, Any]) -> Any:
         role, name = arguments["role"], arguments["name"]
         if role not in INVITED:
@@ -217,6 +257,10 @@ class Administration:
         return {"text": to_text(invitation)}
 
     async def _sign(self, arguments: dict[str, Any]) -> Any:
+        if is_form_of(KeyRequest, arguments["request"]):
+            keys = from_text(KeyRequest, arguments["request"])
+            answer = await asyncio.to_thread(accept_keys, self._book, keys)
+            return {"text": to_text(answer), "name": keys.name, "role": "user"}
         request = from_text(JoinRequest, arguments["request"])
         answer = await asyncio.to_thread(self._admissions.accept, request)
         return {"text": to_text(answer), "name": request.name, "role": request.role}

@@ -6,8 +6,10 @@ from contextlib import AsyncExitStack
 import structlog
 
 from gateway.accounts import Account, Accounts
+from gateway.errors import ConfigurationError
 from gateway.network import Member, Network
 from gateway.outboxes import Outboxes
+from gateway.renewing import Renewals
 from gateway.site import Site
 from gateway.starting import starting
 from gateway.sync.agent import Agent, instance_of
@@ -17,6 +19,7 @@ from p2pcore.crypto.keys import HpkeKey
 from p2pcore.mail.finish import Finisher
 from p2pcore.mail.read import InboxReader
 from p2pcore.mail.retrieve import Retriever
+from p2pcore.records import Identity
 
 FIRST_PAUSE = 1.0  # seconds before an agent that failed begins again; doubled up to LAST_PAUSE
 LAST_PAUSE = 300.0
@@ -27,17 +30,25 @@ log = structlog.get_logger("agents")
 class Agents:
     """Runs one agent and one outbox per open account."""
 
-    def __init__(self, site: Site, network: Network, accounts: Accounts, outboxes: Outboxes) -> None:
+    def __init__(
+        self, site: Site, network: Network, renewals: Renewals, accounts: Accounts, outboxes: Outboxes
+    ) -> None:
         self._site = site
         self._network = network
+        self._renewals = renewals
         self._accounts = accounts
         self._outboxes = outboxes
+        self.failed: dict[str, str] = {}  # accounts that could not be started, and why
         self._running: dict[str, tuple[asyncio.Task[None], AsyncExitStack]] = {}
 
     async def start(self) -> None:
-        """Open every account of the site and start its agent."""
+        """Open every account of the site and start its agent; one that cannot be started is in `failed`."""
         for address in self._site.account_addresses():
-            await self.add(address)
+            try:
+                await self.add(address)
+            except ConfigurationError as error:
+                log.exception("account not started; the others are", address=address)
+                self.failed[address] = str(error)
 
     async def stop(self) -> None:
         """Stop every agent; the accounts stay open for their owner to close."""
@@ -45,19 +56,42 @@ class Agents:
             await self._cancel(address)
 
     async def add(self, address: str) -> None:
-        """Open the account of a canonical address and start its agent. Raises ConfigurationError."""
+        """Open the account of a canonical address and start its agent. Raises ConfigurationError, with it closed."""
         account = await self._accounts.open(address)
+        try:
+            await self._start(account)
+        except BaseException:
+            await self._accounts.close(address)
+            raise
+        self.failed.pop(address, None)
+
+    async def _start(self, account: Account) -> None:
+        address = account.address
         async with AsyncExitStack() as stack:
             member = await stack.enter_async_context(self._network.member(account.identity))
             with starting(f"{self._site.account_directory(address)}"):
                 await self._outboxes.open(stack, account, member)
+            file = self._site.account_directory(address) / "identity"
+            await self._renewals.follow(stack, member.replicas, file, account.identity, self._renewed)
             task = asyncio.create_task(self._run(account, member), name=f"agent of {address}")
             self._running[address] = task, stack.pop_all()
+
+    async def reload(self, address: str) -> None:
+        """Begin again with the identity on disk, whose keys have changed; sessions stay. Raises ConfigurationError."""
+        if address not in self._running:
+            return  # it could not be started, or is stopping
+        await self._cancel(address)
+        await self._start(await self._accounts.reload(address))
 
     async def remove(self, address: str) -> None:
         """Stop the agent of an address and close its account; does nothing where none is open."""
         await self._cancel(address)
         await self._accounts.close(address)
+        self.failed.pop(address, None)
+
+    def _renewed(self, identity: Identity) -> None:
+        self._accounts.renew(identity)
+        self._outboxes.of(identity.name).renew(identity)
 
     async def _cancel(self, address: str) -> None:
         if address in self._running:
@@ -82,21 +116,29 @@ class Agents:
 
     async def _build(self, account: Account, member: Member) -> Agent:
         network = self._network
-        instance = await instance_of(account.store)
+        instance = await instance_of(account.store, network.clock())
         keys = [HpkeKey.from_bytes(key) for key in account.identity.hpke_keys]
         reader = InboxReader(
             member.replicas,
             member.peers,
             member.signer.certificate.inbox_key,
-            instance,
+            instance.name,
             network.clock,
             foreign=lambda other: _warn_of_second_agent(account.address, other),
+            began=instance.began,
             seen=account.store.seen,
         )
         retriever = Retriever(member.replicas, self._site.temporary)
-        ingest = Ingest(account.store, retriever, keys, self._site.config.domain.name, give_up=reader.reopen)
+        ingest = Ingest(
+            account.store,
+            retriever,
+            keys,
+            self._site.config.domain.name,
+            give_up=reader.reopen,
+            compromised=network.trust.is_compromised,
+        )
         cleanup = Cleanup(
-            account.store, Finisher(member.replicas, member.signer, instance, network.clock), network.clock
+            account.store, Finisher(member.replicas, member.signer, instance.name, network.clock), network.clock
         )
         return Agent(reader, ingest, cleanup)
 

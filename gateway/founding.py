@@ -25,6 +25,7 @@ from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.crypto.statements import Signer
 from p2pcore.crypto.tls import make_server_certificate
 from p2pcore.directory.directory import Directory
+from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Failure
 from p2pcore.records import Identity, Role
 
@@ -36,11 +37,6 @@ def found_domain(directory: Path, config: Config) -> Site:
     site = Site(directory / CONFIG_NAME, config)
     if "directory" not in config.domain.roles:
         raise ConfigurationError("domain.roles: where a domain is founded, the directory must be one of them")
-    if config.replication.k > 1:
-        raise ConfigurationError(
-            f"replication.k: {config.replication.k} copies need as many nodes, and a domain begins with one: "
-            "let more join, then `p2pmail domain set k=… w=…`"
-        )
     try:
         make_private(site.directory)
         with site.locked():
@@ -58,15 +54,25 @@ def found_domain(directory: Path, config: Config) -> Site:
 def open_directory(site: Site) -> Directory:
     """Open the domain's directory, whose key and authority lie on this machine. The caller closes it.
 
-    A node here is listed where its configuration says that it is. Raises ConfigurationError.
+    A node or gateway here is listed where its configuration says that it is. A certificate of the directory itself that
+    has had half of its life is renewed: expired, it could not ask anybody to publish its successor.
+    Raises ConfigurationError.
     """
     identity = site.identity("directory")
+    if not site.address_book.exists() and not (site.directory / _UNFINISHED).exists():
+        raise ConfigurationError(
+            f"{site.address_book}: is missing, and an empty one would take every address from the domain; "
+            "put the newest backup of it there"
+        )
     try:
         authority = Authority.load(site.authority, site.passphrase.read_text(encoding="utf-8").strip())
         signer = Signer(SigningKey.from_bytes(identity.signing_key), parse_certificate(identity.certificate))
         book = Directory(site.address_book, site.config.domain.name, authority, signer, system_clock)
         try:
-            _move_own_node(site, book)
+            _move_own_machines(site, book)
+            for due in book.renewals_due(system_clock()):
+                if due.role == "directory":
+                    book.renew(due)
         except BaseException:
             book.close()
             raise
@@ -113,21 +119,25 @@ def _make_everything(site: Site) -> None:
     book = open_directory(site)
     try:
         _admit_own_roles(site, book)
+        book.set_replication(site.config.replication.k, site.config.replication.quorum, beforehand=True)
     finally:
         book.close()
     make_tls_certificate(site)
 
 
-def _move_own_node(site: Site, book: Directory) -> None:
-    """List this machine's node under its configured endpoint, so that newcomers begin there after it was changed."""
-    if "node" not in site.config.domain.roles or not site.identity_file("node").exists():
-        return
-    identity, endpoint = site.identity("node"), advertised(site.config)
-    key = SigningKey.from_bytes(identity.signing_key).public_bytes
+def _move_own_machines(site: Site, book: Directory) -> None:
+    """List this machine's node and gateway under their configured endpoints, which may have changed."""
+    endpoints: dict[Role, Endpoint] = {"node": advertised(site.config), "gateway": relay_endpoint(site.config)}
     for machine in book.machines():
-        listed = machine.role == "node" and machine.state == "active" and machine.name == identity.name
-        if listed and machine.endpoint != endpoint:
-            book.add_node(identity.name, endpoint, key)
+        endpoint = endpoints[machine.role]
+        if machine.state != "active" or machine.endpoint == endpoint or machine.role not in site.config.domain.roles:
+            continue
+        if site.identity_file(machine.role).exists() and _node_id(site.identity(machine.role)) == machine.node_id:
+            book.move_machine(machine.node_id.hex(), endpoint, machine.role)
+
+
+def _node_id(identity: Identity) -> bytes:
+    return SigningKey.from_bytes(identity.signing_key).fingerprint
 
 
 def _make_authority(site: Site) -> None:

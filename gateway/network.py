@@ -16,7 +16,7 @@ from p2pcore.crypto.trust import Trust
 from p2pcore.dht.substrate import Substrate
 from p2pcore.endpoint import Endpoint
 from p2pcore.mail.names import DomainNames
-from p2pcore.records import ContactInfo, Identity, Replication
+from p2pcore.records import ContactInfo, Identity, Replication, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,34 @@ class Member:
     replicas: Replicas
 
 
+class Signers:
+    """One signer per key and role of this machine: a renewed certificate then counts wherever its holder speaks."""
+
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+        self._signers: dict[tuple[Role, bytes], Signer] = {}
+
+    def of(self, identity: Identity) -> Signer:
+        """Return the signer that `identity` holds the key of, under its certificate unless a later one is in use.
+
+        Raises CertificateRefused.
+        """
+        certificate = self._trust.add(identity.certificate)
+        signer = self._signers.get((identity.role, identity.signing_key))
+        if signer is None:
+            signer = Signer(SigningKey.from_bytes(identity.signing_key), certificate)
+            self._signers[identity.role, identity.signing_key] = signer
+        elif certificate.not_before > signer.certificate.not_before:
+            signer.adopt(certificate)
+        return signer
+
+
 class Network:
     """What the roles of this machine share. `names` is set when the first member exists, before other parts start."""
 
-    def __init__(self, trust: Trust, substrate: Substrate, clock: Clock, temporary: Path) -> None:
+    def __init__(self, trust: Trust, signers: Signers, substrate: Substrate, clock: Clock, temporary: Path) -> None:
         self.trust = trust
+        self.signers = signers
         self.substrate = substrate
         self.clock = clock
         self.verifier = StatementVerifier(trust, clock)
@@ -46,7 +69,7 @@ class Network:
     @asynccontextmanager
     async def member(self, identity: Identity) -> AsyncIterator[Member]:
         """Give `identity` access to the nodes; on leaving, writes past their quorum are brought to an end."""
-        signer = signer_of(identity, self.trust)
+        signer = self.signers.of(identity)
         peers = PeerClient(signer, self.trust, self.clock)
         peers.on_heads(lambda heads: self.names.heard(heads) if self.names else None)
         batcher = Batcher(peers)
@@ -65,11 +88,6 @@ class Network:
             await replicas.stop()
             await batcher.stop()
             await peers.close()
-
-
-def signer_of(identity: Identity, trust: Trust) -> Signer:
-    """Return the signer that `identity` holds the key of. Raises CertificateRefused."""
-    return Signer(SigningKey.from_bytes(identity.signing_key), trust.add(identity.certificate))
 
 
 def told_contacts(network: Network, own: Member, endpoint: Endpoint) -> list[ContactInfo]:

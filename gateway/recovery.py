@@ -5,11 +5,12 @@ A new site's configuration is written last; until then the same command begins a
 
 from pathlib import Path
 
-from gateway import accounts
+from gateway import accounts, rotation
 from gateway import config as configuration
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.founding import make_tls_certificate
-from gateway.site import Site, make_private, write_private
+from gateway.site import Site, make_private, read_identity, write_private
+from p2pcore.clock import system_clock
 from p2pcore.crypto.identity_file import open_kit
 from p2pcore.crypto.trust import Trust
 from p2pcore.errors import Malformed
@@ -28,15 +29,24 @@ def opened(kit: bytes, passphrase: str) -> Identity:
     return identity
 
 
-def recover_account(site: Site, identity: Identity, password: str) -> None:
-    """Make the account of `identity` at `site`, whose lock the caller holds. Raises OperatorError."""
+def recover_account(site: Site, identity: Identity, password: str) -> bool:
+    """Make the account of `identity` at `site`, whose lock the caller holds; return True.
+
+    False: she has an account here with other keys (as after a theft), which now opens what was sealed to the kit's
+    keys as well, and is otherwise as it was. Raises OperatorError.
+    """
     if identity.domain != site.config.domain.name:
         raise OperatorError(f"the kit is of {identity.name}, not of a user of {site.config.domain.name}")
     if "agent" not in site.config.domain.roles:
         raise OperatorError(f"{site.config_file}: no agent runs here; -c FILE of a new directory makes a site")
+    directory = site.account_directory(identity.name)
     if identity.name in site.account_addresses():
-        raise OperatorError(f"{identity.name}: has an account here already; nothing was changed")
-    accounts.install(site.account_directory(identity.name), identity, password)
+        held = read_identity(directory / "identity", f"user {identity.name}")
+        if not rotation.add_old_keys(directory, held, identity.hpke_keys, system_clock()):
+            raise OperatorError(f"{identity.name}: has an account here already; nothing was changed")
+        return False
+    accounts.install(directory, identity, password)
+    return True
 
 
 def recover_site(config_file: Path, identity: Identity, password: str, overrides: list[str]) -> Site:

@@ -34,6 +34,7 @@ class Relaying:
 
     queue: Queue
     outbound: Outbound
+    server: RelayServer
 
 
 def courier_of(config: Config, resolver: Resolver) -> Courier:
@@ -89,4 +90,4 @@ async def start_relaying(
     stack.push_async_callback(relay.stop)
     with starting("relay.listen"):
         await relay.start()
-    return Relaying(queue, outbound)
+    return Relaying(queue, outbound, relay)

@@ -107,6 +107,11 @@ def certificate_identifier(address: str) -> str:
     return f"{address}-certificate"
 
 
+def machine_certificate_identifier(role: str, node_id: bytes) -> str:
+    """Return the identifier of the certificate of a machine: its `role`, and the SHA-256 of its public key."""
+    return f"p2pmail-{role}:{node_id.hex()}-certificate"
+
+
 def domain_identifier(domain: str) -> str:
     """Return the identifier of a canonical domain's record."""
     return f"p2pmail-domain:{domain}"

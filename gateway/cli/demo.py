@@ -2,7 +2,9 @@
 
 import asyncio
 import secrets
+import shutil
 import smtplib
+import sys
 from email.message import EmailMessage
 from email.utils import format_datetime, localtime, make_msgid
 from pathlib import Path
@@ -109,6 +111,7 @@ def _send(site: Site, user: str, waiting: Path) -> None:
 def _explain(site: Site, passwords: dict[str, str]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     config, config_file = site.config, escape(str(site.config_file))
+    program = "p2pmail" if shutil.which("p2pmail") else escape(sys.argv[0])  # not in PATH where `make run` installed it
     smtp, domain = config.smtp.listen[0], config.domain.name
     console.print("\n[bold]Read it in Thunderbird[/] (New account → Configure manually):")
     for imap in config.imap.listen[:1]:
@@ -120,7 +123,7 @@ def _explain(site: Site, passwords: dict[str, str]) -> None:
         console.print(f"  outgoing: SMTP, {submission.host}, port {submission.port}, no TLS, same password")
     for address in (f"{user}@{domain}" for user in USERS):
         secret = passwords.get(address)
-        shown = f"password {secret}" if secret else f"new password: p2pmail user password {address} -c {config_file}"
+        shown = f"password {secret}" if secret else f"new password: {program} user password {address} -c {config_file}"
         console.print(f"  user {address}, {shown}")
     console.print("\n[bold]Send to it[/] as another mail server would:")
     to = f"{USERS[0]}@{domain}"
@@ -129,4 +132,4 @@ def _explain(site: Site, passwords: dict[str, str]) -> None:
         f"""  python3 -c 'import smtplib; smtplib.SMTP("{smtp.host}", {smtp.port}).sendmail("me@example.org", """
         f"""["{to}"], "Subject: hello\\r\\n\\r\\nIt works.\\r\\n")'"""
     )
-    console.print(f"\nStatus: p2pmail status -c {config_file}.  Ctrl-C stops; the next run finds all as it was.\n")
+    console.print(f"\nStatus: {program} status -c {config_file}.  Ctrl-C stops; the next run finds all as it was.\n")

@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
         raw = configuration.with_overrides({"domain": {"name": domain}}, overrides)
         site = found_domain(directory, configuration.check(raw, "p2pmail init"))
         console = Console(highlight=False, markup=False, soft_wrap=True)
-        console.print(f"Founded {site.config.domain.name} in {directory}.")
-        console.print(f"Next: p2pmail user add you@{site.config.domain.name} -c {directory / CONFIG_NAME}")
+        console.print(f"Founded {site.config.domain.name} in {directory.resolve()}")
+        if "agent" in site.config.domain.roles:
+            console.print(f"Next: p2pmail user add you@{site.config.domain.name} -c {directory / CONFIG_NAME}")
         console.print(f"Then: p2pmail run -c {directory / CONFIG_NAME}")

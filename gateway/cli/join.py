@@ -86,6 +86,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Install a user's keys from her kit; asks for its passphrase and a new password, or reads two lines.
 
+        Where she has an account here with newer keys, as after a theft, the kit's only open what was in transit.
+
         Where the configuration file does not exist, a new site with her agent is made, for which a node to begin with
         is needed: --set 'node.bootstrap=["host:port"]'.
         """
@@ -98,7 +100,11 @@ def register(app: typer.Typer) -> None:
             passphrase, password = read_line("passphrase"), read_line("password")
         if config.exists():
             given = {"kit": octets.hex(), "passphrase": passphrase, "password": password}
-            address = administer(Site.open(config), "recover", **given)["address"]
+            recovered = administer(Site.open(config), "recover", **given)
+            address = recovered["address"]
+            if not recovered["new"]:
+                console.print(f"The account of {address} here now opens what was sealed to the kit's keys as well.")
+                return
         else:
             identity = recovery.opened(octets, passphrase)
             recovery.recover_site(config, identity, password, overrides)

@@ -11,6 +11,7 @@ from rich.table import Table
 from gateway import control
 from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
 from gateway.site import Site
+from p2pcore import params
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +35,12 @@ def show(report: dict[str, Any], console: Console) -> None:
     for name, value in report.items():
         if name in ("accounts", "warnings"):
             continue
-        shown = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else value
+        if name == "availability":
+            shown: Any = availability(value)
+        elif isinstance(value, dict):
+            shown = ", ".join(f"{key} {item}" for key, item in value.items())
+        else:
+            shown = value
         table.add_row(name.replace("_", " "), ", ".join(shown) if isinstance(shown, list) else str(shown))
     console.print(table)
     for account in report["accounts"]:
@@ -42,3 +48,11 @@ def show(report: dict[str, Any], console: Console) -> None:
         console.print(f"{account['address']}: {counted}", markup=False)
     for warning in report["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
+
+
+def availability(estimate: dict[str, Any]) -> str:
+    """Return in words how often nodes are up, and the k that it calls for."""
+    seen = f"{estimate['samples']} hourly samples, {estimate['nodes']} nodes followed"
+    if estimate["up"] is None:
+        return f"not known before {params.UPTIME_SAMPLES} samples of two nodes or more ({seen})"
+    return f"p {estimate['up']:.3g}, calls for k {estimate['k']} ({seen})"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from gateway.administration import administer
-from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, PasswordStdin, read_line
+from gateway.cli.options import DEFAULT_CONFIG, FILE, ConfigFile, PasswordStdin, read_line, read_text
 from gateway.site import Site
 
 
@@ -70,6 +70,32 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Write a new recovery kit for a user whose agent is here, under a new passphrase; see `p2pmail recover`."""
         _show_kit(console, administer(Site.open(config), "user-kit", address=address))
+
+    @users.command("rotate")
+    def rotate(
+        address: Annotated[str, typer.Argument(help="Her mail address.")],
+        config: ConfigFile = DEFAULT_CONFIG,
+        compromised: Annotated[
+            bool, typer.Option("--compromised", help="Her keys are in other hands: revoke them as well.")
+        ] = False,
+        answer: Annotated[str | None, typer.Option(help="The answer of `p2pmail ca sign`: " + FILE)] = None,
+    ) -> None:
+        """Give a user whose agent is here new keys. Mail sealed to the old ones is read still; her old kit is void.
+
+        Where the directory is elsewhere this prints a request for `p2pmail ca sign` there; then again with --answer.
+        """
+        site = Site.open(config)
+        if answer is None:
+            done = administer(site, "user-rotate", address=address, compromised=compromised)
+        else:
+            done = administer(site, "user-rotated", address=address, answer=read_text(answer))
+        if "request" in done:
+            print(done["request"], end="")
+            return
+        console.print(f"{done['address']} has new keys.")
+        if site.config.domain.roles == ("agent",):
+            console.print("Restart p2pmail here when it suits: until then this machine speaks under the old ones.")
+        _show_kit(console, done)
 
 
 def _show_kit(console: Console, written: dict[str, str]) -> None:

@@ -6,7 +6,7 @@
     addresses (users)        subjectAltName, in order, the primary address first: rfc822Name where the local part is an
                              ASCII dot-atom, else otherName SmtpUTF8Mailbox (RFC 9598 §3), also for quoted local parts
     signing key              subjectPublicKeyInfo, Ed25519 (RFC 8410)
-    HPKE key (users,         extension HPKE_EXTENSION: DER OCTET STRING of 1,216 octets
+    HPKE key (users,         extension HPKE_EXTENSION: DER OCTET STRING, whose length tells the suite (hpke_suites.py)
     gateways)
 
 Private extensions and key purposes stand under 2.25.5356607154417839434050870569824730738, an arc of a random UUID,
@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from p2pcore import names, params
-from p2pcore.crypto.keys import HPKE_PUBLIC_SIZE
+from p2pcore.crypto.hpke_suites import BY_PUBLIC_SIZE
 from p2pcore.errors import CertificateRefused, Malformed
 from p2pcore.records import Role
 
@@ -86,6 +86,18 @@ class Certificate:
     def inbox_key(self) -> bytes:
         """The key of this user's inbox. Raises CertificateRefused for another role."""
         return names.inbox_key(self.primary_address)
+
+    @cached_property
+    def identifier(self) -> str:
+        """What its newest version is published under: a user's primary address, a machine's role and node ID."""
+        if self.addresses:
+            return names.certificate_identifier(self.addresses[0])
+        return names.machine_certificate_identifier(self.role, self.node_id)
+
+    @cached_property
+    def renewable_from(self) -> int:
+        """Half of its lifetime, in ms since 1970: from then on the directory issues its successor (DESIGN §4)."""
+        return (self.not_before + self.not_after) // 2
 
     @cached_property
     def name(self) -> str:
@@ -188,8 +200,8 @@ def _hpke_key(loaded: x509.Certificate) -> bytes | None:
     if all(extension.oid != HPKE_EXTENSION for extension in loaded.extensions):
         return None
     hpke_key = asn1.decode_der(bytes, _extension(loaded, HPKE_EXTENSION))
-    if len(hpke_key) != HPKE_PUBLIC_SIZE:
-        raise CertificateRefused(f"certificate's HPKE key has {len(hpke_key)} octets, not {HPKE_PUBLIC_SIZE}")
+    if len(hpke_key) not in BY_PUBLIC_SIZE:
+        raise CertificateRefused(f"certificate's HPKE key of {len(hpke_key)} octets is of no algorithm known here")
     return hpke_key
 
 

@@ -4,18 +4,12 @@ import hashlib
 from functools import cached_property, lru_cache
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from p2pcore.crypto.hpke_suites import BY_PRIVATE_SIZE, BY_PUBLIC_SIZE, MLKEM768_X25519, HpkeSuite, Public
 from p2pcore.errors import Malformed, SignatureRefused, Tampered
+from p2pcore.records import HpkeAlgorithm
 
-HPKE_ALGORITHM = "hpke-mlkem768x25519-hkdf-sha256-aes-256-gcm"
-HPKE_PRIVATE_SIZE = 96  # 64-octet ML-KEM-768 seed ‖ 32-octet X25519 key
-HPKE_PUBLIC_SIZE = 1_216  # 1,184-octet ML-KEM-768 key ‖ 32-octet X25519 key
-HPKE_OVERHEAD = 1_136  # encapsulated key (1,088 + 32) and AES-GCM's tag (16)
-_MLKEM_SEED_SIZE = 64
-_MLKEM_PUBLIC_SIZE = 1_184
 _PARSED_KEYS = 1_000  # public keys of either kind kept ready for use: the same few sign or receive most of what comes
 
 
@@ -72,26 +66,30 @@ def _ed25519(public: bytes) -> Ed25519PublicKey:
 
 
 class HpkePublic:
-    """A public MLKEM768_X25519 key as 1,216 octets."""
+    """A public HPKE key of one of the suites known."""
 
-    def __init__(self, octets: bytes, public: hpke.MLKEM768X25519PublicKey) -> None:
+    def __init__(self, octets: bytes, suite: HpkeSuite, public: Public) -> None:
         self.public_bytes = octets
+        self._suite = suite
         self._public = public
 
     @staticmethod
     @lru_cache(_PARSED_KEYS)
     def from_bytes(octets: bytes) -> "HpkePublic":
-        """Return the key that the 1,216 octets are. Raises Malformed."""
-        if len(octets) != HPKE_PUBLIC_SIZE:
-            raise Malformed(f"HPKE public key of {len(octets)} octets, not {HPKE_PUBLIC_SIZE}")
+        """Return the key that the octets are; their number tells the suite. Raises Malformed."""
+        suite = BY_PUBLIC_SIZE.get(len(octets))
+        if suite is None:
+            raise Malformed(f"HPKE public key of {len(octets)} octets: of no algorithm that is known here")
         try:
-            public = hpke.MLKEM768X25519PublicKey(
-                mlkem.MLKEM768PublicKey.from_public_bytes(octets[:_MLKEM_PUBLIC_SIZE]),
-                x25519.X25519PublicKey.from_public_bytes(octets[_MLKEM_PUBLIC_SIZE:]),
-            )
+            public = suite.read_public(octets)
         except ValueError as error:
             raise Malformed(f"HPKE public key: {error}") from error
-        return HpkePublic(octets, public)
+        return HpkePublic(octets, suite, public)
+
+    @property
+    def algorithm(self) -> HpkeAlgorithm:
+        """What is sealed to this key says that it was sealed with."""
+        return self._suite.algorithm
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -99,51 +97,53 @@ class HpkePublic:
         return hashlib.sha256(self.public_bytes).digest()
 
     def seal(self, info: bytes, plaintext: bytes) -> bytes:
-        """Return `plaintext` sealed to this key (RFC 9180 §6.1, base mode), HPKE_OVERHEAD octets longer."""
+        """Return `plaintext` sealed to this key (RFC 9180 §6.1, base mode), the suite's overhead longer."""
         try:
-            return _suite().encrypt(plaintext, self._public, info)
+            return self._suite.make().encrypt(plaintext, self._public, info)
         except ValueError as error:  # an all-zero X25519 share, RFC 9180 §7.1.4
             raise Malformed(f"HPKE public key: {error}") from error
 
 
 class HpkeKey:
-    """A private MLKEM768_X25519 key as 96 octets."""
+    """A private HPKE key of one of the suites known."""
 
     def __init__(self, octets: bytes) -> None:
-        if len(octets) != HPKE_PRIVATE_SIZE:
-            raise Malformed(f"HPKE private key of {len(octets)} octets, not {HPKE_PRIVATE_SIZE}")
-        mlkem_key = mlkem.MLKEM768PrivateKey.from_seed_bytes(octets[:_MLKEM_SEED_SIZE])
-        x25519_key = x25519.X25519PrivateKey.from_private_bytes(octets[_MLKEM_SEED_SIZE:])
-        self._private = hpke.MLKEM768X25519PrivateKey(mlkem_key, x25519_key)
+        suite = BY_PRIVATE_SIZE.get(len(octets))
+        if suite is None:
+            raise Malformed(f"HPKE private key of {len(octets)} octets: of no algorithm that is known here")
+        try:
+            self._private, self.public_bytes = suite.read_private(octets)
+        except ValueError as error:
+            raise Malformed(f"HPKE private key: {error}") from error
+        self._suite = suite
         self.private_bytes = octets
-        self.public_bytes = mlkem_key.public_key().public_bytes_raw() + x25519_key.public_key().public_bytes_raw()
         self.fingerprint = hashlib.sha256(self.public_bytes).digest()
 
     @classmethod
-    def generate(cls) -> "HpkeKey":
+    def generate(cls, suite: HpkeSuite = MLKEM768_X25519) -> "HpkeKey":
         """Return a fresh random key."""
-        seed = mlkem.MLKEM768PrivateKey.generate().private_bytes_raw()
-        return cls(seed + x25519.X25519PrivateKey.generate().private_bytes_raw())
+        return cls(suite.generate())
 
     @classmethod
     def from_bytes(cls, octets: bytes) -> "HpkeKey":
-        """Return the key whose private form is the 96 octets. Raises Malformed."""
+        """Return the key whose private form the octets are; their number tells the suite. Raises Malformed."""
         return cls(octets)
+
+    @property
+    def algorithm(self) -> HpkeAlgorithm:
+        """What this key opens."""
+        return self._suite.algorithm
 
     def open(self, info: bytes, ciphertext: bytes) -> bytes:
         """Return what was sealed to this key under `info`. Raises Tampered."""
         try:
-            return _suite().decrypt(ciphertext, self._private, info)
+            return self._suite.make().decrypt(ciphertext, self._private, info)
         except (InvalidTag, ValueError) as error:
             raise Tampered("HPKE ciphertext does not open") from error
 
 
-def _suite() -> hpke.Suite:
-    return hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
-
-
 def seal_to(public: bytes, info: bytes, plaintext: bytes) -> bytes:
-    """Return `plaintext` sealed to the HPKE key `public` (1,216 octets) under `info`. Raises Malformed."""
+    """Return `plaintext` sealed to the HPKE key `public` under `info`. Raises Malformed."""
     return HpkePublic.from_bytes(public).seal(info, plaintext)
 
 

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Sequence
-from typing import Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -13,6 +12,7 @@ from p2pcore.errors import Malformed, Tampered, TooLarge
 from p2pcore.records import (
     AddressList,
     DomainRecord,
+    HpkeAlgorithm,
     Notification,
     SealedKey,
     SealedNotification,
@@ -20,7 +20,6 @@ from p2pcore.records import (
     encode,
 )
 
-_ALGORITHM: Literal["hpke-mlkem768x25519-hkdf-sha256-aes-256-gcm"] = "hpke-mlkem768x25519-hkdf-sha256-aes-256-gcm"
 _LENGTH_SIZE = 4
 _NONCE_SIZE = 12
 _KEY_SIZE = 32
@@ -31,7 +30,7 @@ def _notification_info(inbox_key: bytes, signer: bytes) -> bytes:
 
 
 def seal_notification(notification: Notification, recipient: bytes) -> bytes:
-    """Return the encoded SealedNotification for the holder of the HPKE key `recipient` (1,216 octets).
+    """Return the encoded SealedNotification for the holder of the HPKE key `recipient`.
 
     The plaintext is padded to the smallest of NOTIFICATION_CLASSES that holds it. Raises TooLarge, Malformed.
     """
@@ -43,7 +42,7 @@ def seal_notification(notification: Notification, recipient: bytes) -> bytes:
     public = HpkePublic.from_bytes(recipient)
     plaintext = len(octets).to_bytes(_LENGTH_SIZE, "big") + octets + bytes(size - needed)
     ciphertext = public.seal(_notification_info(notification.inbox_key, notification.signer), plaintext)
-    return encode(SealedNotification(_ALGORITHM, public.fingerprint, ciphertext))
+    return encode(SealedNotification(public.algorithm, public.fingerprint, ciphertext))
 
 
 def open_notification(octets: bytes, keys: Sequence[HpkeKey], inbox_key: bytes, signer: bytes) -> Notification:
@@ -55,7 +54,8 @@ def open_notification(octets: bytes, keys: Sequence[HpkeKey], inbox_key: bytes, 
         sealed = decode(SealedNotification, octets)
     except Malformed as error:
         raise Tampered(f"sealed notification: {error}") from error
-    plaintext = _key_for(sealed.recipient, keys).open(_notification_info(inbox_key, signer), sealed.ciphertext)
+    key = _key_for(sealed.recipient, sealed.algorithm, keys)
+    plaintext = key.open(_notification_info(inbox_key, signer), sealed.ciphertext)
     end = _LENGTH_SIZE + int.from_bytes(plaintext[:_LENGTH_SIZE], "big")
     if len(plaintext) not in params.NOTIFICATION_CLASSES or end > len(plaintext):
         raise Tampered("notification is not padded to a size class")
@@ -78,18 +78,18 @@ def seal_addresses(
     nonce = secrets.token_bytes(_NONCE_SIZE)
     info = b"p2pmail addresses 1\x00" + domain.encode()
     publics = [HpkePublic.from_bytes(reader) for reader in readers]
-    sealed_keys = tuple(SealedKey(_ALGORITHM, public.fingerprint, public.seal(info, key)) for public in publics)
+    sealed_keys = tuple(SealedKey(public.algorithm, public.fingerprint, public.seal(info, key)) for public in publics)
     return sealed_keys, nonce + AESGCM(key).encrypt(nonce, encode(addresses), domain.encode())
 
 
 def open_addresses(record: DomainRecord, keys: Sequence[HpkeKey]) -> AddressList:
     """Return the address list of `record`. Raises Tampered: sealed to none of `keys`, or altered."""
-    by_fingerprint = {key.fingerprint: key for key in keys}
-    sealed = next((sealed for sealed in record.address_keys if sealed.recipient in by_fingerprint), None)
+    ours = {key.fingerprint for key in keys}
+    sealed = next((sealed for sealed in record.address_keys if sealed.recipient in ours), None)
     if sealed is None:
         raise Tampered(f"address list of {record.domain} is sealed to none of our keys")
     info = b"p2pmail addresses 1\x00" + record.domain.encode()
-    key = by_fingerprint[sealed.recipient].open(info, sealed.ciphertext)
+    key = _key_for(sealed.recipient, sealed.algorithm, keys).open(info, sealed.ciphertext)
     nonce, ciphertext = record.addresses[:_NONCE_SIZE], record.addresses[_NONCE_SIZE:]
     try:
         octets = AESGCM(key).decrypt(nonce, ciphertext, record.domain.encode())
@@ -98,8 +98,10 @@ def open_addresses(record: DomainRecord, keys: Sequence[HpkeKey]) -> AddressList
         raise Tampered(f"address list of {record.domain} does not open") from error
 
 
-def _key_for(recipient: bytes, keys: Sequence[HpkeKey]) -> HpkeKey:
+def _key_for(recipient: bytes, algorithm: HpkeAlgorithm, keys: Sequence[HpkeKey]) -> HpkeKey:
     for key in keys:
         if key.fingerprint == recipient:
+            if key.algorithm != algorithm:
+                raise Tampered(f"sealed with {algorithm} to a key of {key.algorithm}")
             return key
     raise Tampered("sealed to a key that is not ours")

@@ -32,14 +32,32 @@ def signed_octets(size: int, root: bytes) -> bytes:
 
 
 class Signer:
-    """A signing key with the certificate that speaks for it."""
+    """A signing key with the certificate that speaks for it, which a renewed one may take the place of."""
 
     def __init__(self, key: SigningKey, certificate: Certificate) -> None:
-        if key.public_bytes != certificate.public_key:
-            raise ValueError(f"the key is not the one in the certificate of {certificate.name}")
+        """Raises ValueError where the key is not the certificate's."""
+        _check_key(key, certificate)
         self.key = key
         self.certificate = certificate
-        self.fingerprint = certificate.fingerprint
+        self._ours = frozenset({certificate.fingerprint})  # every certificate of this key, what is drafted names one
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the certificate in use."""
+        return self.certificate.fingerprint
+
+    def adopt(self, certificate: Certificate) -> None:
+        """Speak under `certificate`, a successor for the same key, from now on. Raises ValueError.
+
+        What was drafted under the one before is signed still.
+        """
+        _check_key(self.key, certificate)
+        self._ours |= {certificate.fingerprint}
+        self.certificate = certificate
+
+    def fixed(self) -> "Signer":
+        """Return a signer that keeps the certificate in use now: for drafts that name it in several places."""
+        return Signer(self.key, self.certificate)
 
     def sign(self, statements: Sequence[Statement]) -> list[SignedStatement]:
         """Return `statements` signed, in their order, with one signature for all.
@@ -51,7 +69,7 @@ class Signer:
         if len(statements) > params.MAX_MERKLE_LEAVES:
             raise ValueError(f"a batch of {len(statements)} statements, over {params.MAX_MERKLE_LEAVES}")
         for statement in statements:
-            if statement.signer != self.fingerprint:
+            if statement.signer not in self._ours:
                 raise ValueError(f"{type(statement).__name__} names another signer than {self.certificate.name}")
         size = len(statements)
         root, paths = merkle.tree([identity(statement) for statement in statements])
@@ -60,6 +78,11 @@ class Signer:
             SignedStatement(statement, Proof(size, index, path, signature))
             for index, (statement, path) in enumerate(zip(statements, paths, strict=True))
         ]
+
+
+def _check_key(key: SigningKey, certificate: Certificate) -> None:
+    if key.public_bytes != certificate.public_key:
+        raise ValueError(f"the key is not the one in the certificate of {certificate.name}")
 
 
 class StatementVerifier:
@@ -164,7 +187,7 @@ def authorise(statement: Statement, certificate: Certificate) -> None:
 def _is_own_certificate(statement: VersionStatement, certificate: Certificate) -> bool:
     return (
         certificate.role == "user"
-        and statement.identifier == names.certificate_identifier(certificate.primary_address)
+        and statement.identifier == certificate.identifier
         and statement.digest == certificate.fingerprint
         and statement.time == certificate.not_before
     )

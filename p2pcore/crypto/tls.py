@@ -98,6 +98,14 @@ def relay_server_context(identity: Identity) -> ssl.SSLContext:
     return context
 
 
+def renew_context(context: ssl.SSLContext, identity: Identity) -> None:
+    """Have a server's `context` show the certificate of `identity` from the next handshake on.
+
+    Raises CertificateRefused.
+    """
+    _show(context, identity)
+
+
 def user_client_context(identity: Identity, pinned: bytes) -> ssl.SSLContext:
     """Return the context with which the agent of `identity` dials one gateway, whose certificate (DER) has the SHA-256
     `pinned`: with any other the handshake fails (ssl.SSLCertVerificationError), before a single octet is sent over it.

@@ -69,6 +69,10 @@ class Trust:
         revocation = self._revocations.get(certificate.serial)
         return revocation is not None and revocation.reason == "compromised"
 
+    def is_revoked(self, certificate: Certificate) -> bool:
+        """Return whether a revocation of the certificate is known, for whatever reason."""
+        return certificate.serial in self._revocations
+
     def judge(self, certificate: Certificate, issued: int, now: int, direct: bool) -> None:
         """Return if a statement that `certificate` signed at `issued` may be accepted at `now` (DESIGN §4, Validity).
 

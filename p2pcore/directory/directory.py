@@ -16,7 +16,7 @@ from p2pcore.directory.errors import AddressTaken, NameTaken, ReplicationRefused
 from p2pcore.directory.issued import IssuedCertificate, Reason
 from p2pcore.directory.issuing import Issuer
 from p2pcore.directory.machines import Machine, MachineRole, check_endpoint, machine_name
-from p2pcore.directory.targets import certificates_meant
+from p2pcore.directory.targets import certificates_meant, machine_meant
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import CertificateRefused, Malformed, NoSuchAddress, NotOurDomain, TooLarge
 from p2pcore.records import PublishedVersion, Replication, Revocation, VersionStatement
@@ -113,6 +113,36 @@ class Directory:
                 self.book.addresses.add(address, certificate.fingerprint)
             self.book.touch()
         return certificate.der
+
+    def rotate_user(self, address: str, signing_key: bytes, hpke_key: bytes, *, compromised: bool = False) -> bytes:
+        """Give a listed user a certificate for new keys and return it (DER).
+
+        Her earlier ones stay valid until they expire, so that what she signed under them is taken still; `compromised`:
+        all of her key now in use are revoked so. The same address and keys again get the same certificate. Raises
+        NoSuchAddress (also where her certificate is revoked), NotOurDomain, Malformed, CertificateRefused,
+        AuthorityLocked.
+        """
+        address = self._canonical(address)
+        HpkePublic.from_bytes(hpke_key)
+        with self.book.transaction():
+            held = self._certificate_held(address)
+            if held is None:
+                raise NoSuchAddress(f"{address} has no certificate that counts; `p2pmail invite` her anew")
+            if (held.public_key, held.hpke_key) == (signing_key, hpke_key):
+                return held.der
+            if compromised:
+                self._issuer.revoke(certificates_meant(self.book, address, "compromised"), "compromised")
+            certificate = self._issuer.issue("user", address, signing_key, hpke_key)
+            self.book.addresses.certify(address, certificate.fingerprint)
+            self.book.touch()
+        return certificate.der
+
+    def user_certificate(self, address: str) -> Certificate:
+        """Return the certificate in use of a listed user. Raises NoSuchAddress, NotOurDomain, Malformed."""
+        certificate = self._certificate_held(self._canonical(address))
+        if certificate is None:
+            raise NoSuchAddress(f"{address} is not a user with a certificate that counts")
+        return certificate
 
     def _certificate_held(self, address: str) -> Certificate | None:
         """Return the certificate of an active user, None where it is revoked or there is no such user."""
@@ -218,6 +248,22 @@ class Directory:
             self.book.touch()
         return certificate.der
 
+    def move_machine(self, name: str, endpoint: Endpoint, role: MachineRole | None = None) -> Machine:
+        """Note where a listed machine (its name or node ID) is reached now; return it as it was listed.
+
+        Raises NotListed (also where `role` must say which of two is meant), Malformed.
+        """
+        with self.book.transaction():
+            machine = machine_meant(self.book, name, role)
+            check_endpoint(machine.role, machine.name, endpoint)
+            self.book.machines.move(machine.role, machine.node_id, endpoint)
+            self.book.touch()
+        return machine
+
+    def certificate_of(self, machine: Machine) -> IssuedCertificate:
+        """Return the machine's newest certificate."""
+        return self._issuer.issued(machine.certificate)
+
     def revoke(self, target: str | bytes, reason: Reason = "retired") -> tuple[Revocation, ...]:
         """Revoke the certificates of a user (address), machine (name, host, node ID) or serial; return what holds now.
 
@@ -234,16 +280,17 @@ class Directory:
         """Return whether the certificate with this SHA-256 is revoked. Raises NotListed."""
         return self._issuer.is_revoked(certificate)
 
-    def set_replication(self, k: int, w: int) -> None:
+    def set_replication(self, k: int, w: int, *, beforehand: bool = False) -> None:
         """Let every object have k copies of which w must be on disk before success, from now on (DESIGN §6).
 
-        Raises ReplicationRefused unless k/2 < w <= k and at least k nodes are listed (k = 1 is always possible).
+        `beforehand`: the nodes will join later; until w of them run nothing is stored. Raises ReplicationRefused unless
+        k/2 < w <= k and at least k nodes are listed (k = 1 is always possible).
         """
         if not (1 <= k <= params.MAX_K and k / 2 < w <= k):
             raise ReplicationRefused(f"k = {k}, w = {w}: k/2 < w <= k and 1 <= k <= {params.MAX_K} must hold")
         with self.book.transaction():
             nodes = self.book.machines.count("node")
-            if k > max(nodes, 1):
+            if k > max(nodes, 1) and not beforehand:
                 raise ReplicationRefused(f"k = {k}: only {nodes} nodes are known; let more join first")
             now, history = self.clock(), self.book.versions.replication()
             if len(record.recent(history, now)) >= MAX_REPLICATION_CHANGES:
@@ -270,15 +317,12 @@ class Directory:
             return record.issued_now(record.current(self.book, self.domain, signer, now), signer, now)
 
     def certificates_to_publish(self, only: Collection[bytes] | None = None) -> tuple[PublishedVersion, ...]:
-        """Return the users' certificates in use as versions signed just now; `only`: those with these SHA-256 digests.
-
-        Table 1 has certificates of addresses only: machines show theirs to whom they meet.
-        """
+        """Return the certificates in use as versions signed just now; `only`: those with these SHA-256 digests."""
         with self.book.transaction():
             return record.certificates(self.book, self.signer, self.clock(), only)
 
     def certificates_due(self) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-        """Return the SHA-256 digests of users' certificates that no quorum took yet, and of those due again."""
+        """Return the SHA-256 digests of certificates in use that no quorum took yet, and of those due again."""
         with self.book.transaction():
             return record.certificates_due(self.book, self.signer, self.clock())
 
@@ -306,9 +350,8 @@ class Directory:
     def renew(self, certificate: IssuedCertificate) -> bytes:
         """Issue the successor of a certificate in use, for the same keys, and return it (DER).
 
-        The directory's own gets the next epoch and signs from now on, a user's is published; a machine's has to be
-        carried to it, as its join answer was. Raises NotListed (not in use any more),
-        AuthorityLocked.
+        The directory's own gets the next epoch and signs from now on; the others are published, and so found by their
+        holders. Raises NotListed (not in use any more), AuthorityLocked.
         """
         with self.book.transaction():
             successor = self._issuer.renew(certificate)

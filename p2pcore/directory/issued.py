@@ -1,9 +1,10 @@
 """The book's rows about certificates issued and revoked."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from p2pcore import params
+from p2pcore import names, params
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.directory.database import Database
 from p2pcore.records import Revocation, Role
@@ -26,6 +27,13 @@ class IssuedCertificate:
     not_before: int
     not_after: int
     der: bytes
+
+    @property
+    def identifier(self) -> str:
+        """What it is published under (Certificate.identifier)."""
+        if self.role == "user":
+            return names.certificate_identifier(self.name)
+        return names.machine_certificate_identifier(self.role, hashlib.sha256(self.public_key).digest())
 
     @property
     def renewable_from(self) -> int:

@@ -1,9 +1,9 @@
 """Keeps the network at the directory's word: publishes changes at once, everything daily, and signs heads.
 
 Two tasks. *Publication* wakes on a change in this process, at the latest every HEAD_INTERVAL (another process may have
-written to the book), renews users and itself past half of their life (a machine must be handed its successor, so an
-operator decides when: Directory.renew), and publishes what no quorum has taken yet or what was taken
-more than PUBLISH_INTERVAL ago: first certificates nobody has, then the record that may name them, then the daily rest.
+written to the book), renews certificates past half of their life, and publishes what no quorum has taken yet or what
+was taken more than PUBLISH_INTERVAL ago: first certificates nobody has, then the record that may name them, then the
+daily rest. Each holder finds its successor in the network (mail.successor).
 What fails is tried again after PUBLISH_RETRY_FIRST, doubled up to PUBLISH_RETRY_LAST; one that fails does not hold up
 the others. *Heads* signs a head every HEAD_INTERVAL and after each new record, but only for a record that a quorum has:
 a head that names what nobody can fetch would say less than none.
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from p2pcore import params
+from p2pcore.crypto.statements import Signer
 from p2pcore.crypto.trust import Trust
 from p2pcore.directory.directory import Directory
 from p2pcore.directory.errors import AuthorityLocked, NotListed
@@ -24,7 +25,6 @@ from p2pcore.directory.heads import Announcer, sign_head
 from p2pcore.errors import Failure, Superseded
 from p2pcore.records import PublishedVersion, VersionStatement
 
-RENEWED_HERE = ("directory", "user")  # roles
 CONCURRENT = 8  # certificates published at the same time
 CHUNK = 200  # certificates signed at a time, so that each is sent within DIRECT_SKEW of its issue
 
@@ -48,6 +48,7 @@ class DirectoryPublisher:
         announcer: Announcer | None = None,
         *,
         trust: Trust | None = None,
+        own: Signer | None = None,
         retry_first: int = params.PUBLISH_RETRY_FIRST,
         retry_last: int = params.PUBLISH_RETRY_LAST,
         head_interval: int = params.HEAD_INTERVAL,
@@ -55,8 +56,11 @@ class DirectoryPublisher:
         """Times are in ms. Without an announcer no heads are signed.
 
         `trust` is where the publisher finds certificates that a node asks for: it is shown our own, renewed ones too.
+        `own` signs the publisher's requests, and adopts them: they would have to be published under the expired one
+        after the directory was off for long.
         """
         self._trust = trust
+        self._own = own
         self._directory = directory
         self._publisher = publisher
         self._announcer = announcer
@@ -66,7 +70,6 @@ class DirectoryPublisher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._head_of = b""  # digest of the newest record, once a quorum has it
-        self._warned: set[bytes] = set()  # machines' certificates whose renewal was called for
         self.failures: dict[str, Failure] = {}  # what waits for a retry, by identifier; for `status`
 
     async def start(self) -> None:
@@ -107,6 +110,7 @@ class DirectoryPublisher:
         self.failures = {}
         try:
             await asyncio.to_thread(self._renew)
+            self._adopt(self._directory.signer)
             due = await asyncio.to_thread(self._directory.certificates_due)
         except Failure as failure:
             self._failed("renewals", failure)
@@ -119,11 +123,6 @@ class DirectoryPublisher:
     def _renew(self) -> None:
         directory = self._directory
         for certificate in directory.renewals_due(directory.clock()):
-            if certificate.role not in RENEWED_HERE:
-                if certificate.fingerprint not in self._warned:
-                    _log.warning("%s %s: its certificate is due for renewal", certificate.role, certificate.name)
-                self._warned.add(certificate.fingerprint)
-                continue
             try:
                 directory.renew(certificate)
             except AuthorityLocked as failure:
@@ -135,8 +134,12 @@ class DirectoryPublisher:
                 _log.error("cannot renew %s %s: %s", certificate.role, certificate.name, failure)
                 continue
             _log.info("renewed the certificate of %s %s", certificate.role, certificate.name)
+
+    def _adopt(self, signer: Signer) -> None:
         if self._trust is not None:
-            self._trust.add(directory.signer.certificate.der)
+            self._trust.add(signer.certificate.der)
+        if self._own is not None and self._own.fingerprint != signer.fingerprint:
+            self._own.adopt(signer.certificate)
 
     async def _publish_record(self) -> None:
         directory = self._directory

@@ -102,10 +102,10 @@ def bootstrap(book: Book) -> tuple[ContactInfo, ...]:
 
 
 def certificates(book: Book, signer: Signer, now: int, only: Collection[bytes] | None) -> tuple[PublishedVersion, ...]:
-    """Return users' certificates in use as versions issued now (see Directory.certificates_to_publish)."""
+    """Return the certificates in use as versions issued now (see Directory.certificates_to_publish)."""
     chosen = [
         parse_certificate(issued.der)
-        for issued in users_in_use(book, signer)
+        for issued in published_ones(book, signer)
         if only is None or issued.fingerprint in only
     ]
     signed = signer.sign([_version(certificate, signer, now) for certificate in chosen])
@@ -118,8 +118,8 @@ def certificates_due(book: Book, signer: Signer, now: int) -> tuple[tuple[bytes,
     """Return the fingerprints of certificates never published, and of those whose daily publication is due."""
     published = book.versions.published()
     new, again = [], []
-    for issued in users_in_use(book, signer):
-        digest, at = published.get(names.certificate_identifier(issued.name), (b"", 0))
+    for issued in published_ones(book, signer):
+        digest, at = published.get(issued.identifier, (b"", 0))
         if digest != issued.fingerprint:
             new.append(issued.fingerprint)
         elif now >= at + params.PUBLISH_INTERVAL:
@@ -127,15 +127,15 @@ def certificates_due(book: Book, signer: Signer, now: int) -> tuple[tuple[bytes,
     return tuple(new), tuple(again)
 
 
-def users_in_use(book: Book, signer: Signer) -> tuple[IssuedCertificate, ...]:
-    """Return the certificates that are versioned objects: users' (Table 1). Machines show theirs to whom they meet."""
-    return tuple(issued for issued in in_use(book, signer) if issued.role == "user")
+def published_ones(book: Book, signer: Signer) -> tuple[IssuedCertificate, ...]:
+    """Return the certificates that are versioned objects; the directory's own is nowhere looked for by name."""
+    return tuple(issued for issued in in_use(book, signer) if issued.role != "directory")
 
 
 def _version(certificate: Certificate, signer: Signer, now: int) -> VersionStatement:
     return VersionStatement(
         kind="certificate",
-        identifier=names.certificate_identifier(certificate.primary_address),
+        identifier=certificate.identifier,
         epoch=0,
         time=certificate.not_before,
         digest=certificate.fingerprint,

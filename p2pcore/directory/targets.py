@@ -1,4 +1,4 @@
-"""Which certificates a revocation means: by address, machine name, host, node ID or serial number."""
+"""Which certificates or machine somebody means: by address, machine name, host, node ID or serial number."""
 
 import hashlib
 
@@ -6,6 +6,7 @@ from p2pcore import names
 from p2pcore.directory.book import Book
 from p2pcore.directory.errors import NotListed
 from p2pcore.directory.issued import IssuedCertificate, Reason
+from p2pcore.directory.machines import Machine, MachineRole
 from p2pcore.errors import Malformed
 
 MAX_SERIAL = 20  # octets, RFC 5280 §4.1.2.2
@@ -25,6 +26,18 @@ def certificates_meant(book: Book, target: str | bytes, reason: Reason) -> tuple
             if same or reason == "compromised":
                 found[sibling.fingerprint] = sibling
     return tuple(found.values())
+
+
+def machine_meant(book: Book, name: str, role: MachineRole | None) -> Machine:
+    """Return the listed machine with this name or node ID. Raises NotListed, also where it may be one of two."""
+    wanted = name.strip()
+    active = [each for each in book.machines.all() if each.state == "active" and role in (None, each.role)]
+    found = [each for each in active if wanted in (each.name, each.node_id.hex())]
+    if not found:
+        raise NotListed(f"{name}: no {role or 'machine'} of this name or node ID is listed; see `p2pmail machine list`")
+    if len(found) > 1:
+        raise NotListed(f"{name}: a gateway and a node have this name; say which is meant: --role")
+    return found[0]
 
 
 def _by_text(book: Book, target: str) -> list[tuple[IssuedCertificate, bool]]:

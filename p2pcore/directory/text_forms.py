@@ -1,4 +1,4 @@
-"""Invitations, join requests and answers as text that survives mail and terminals: base64url lines with a checksum.
+"""Invitations, requests and answers as text that survives mail and terminals: base64url lines with a checksum.
 
     -----BEGIN P2PMAIL JOIN REQUEST-----
     lines of at most 64 characters of base64url (RFC 4648 §5, no padding)
@@ -16,10 +16,10 @@ import re
 from typing import Final, TypeVar
 
 from p2pcore.errors import Malformed
-from p2pcore.records import Invitation, JoinAnswer, JoinRequest, Record, decode, encode
+from p2pcore.records import Invitation, JoinAnswer, JoinRequest, KeyRequest, Record, decode, encode
 
-Pasted = Invitation | JoinRequest | JoinAnswer
-P = TypeVar("P", bound=Invitation | JoinRequest | JoinAnswer)
+Pasted = Invitation | JoinRequest | JoinAnswer | KeyRequest
+P = TypeVar("P", bound=Invitation | JoinRequest | JoinAnswer | KeyRequest)
 
 LINE: Final = 64  # characters: no mail client wraps them (RFC 5322 §2.1.1: 78)
 CHECKSUM: Final = 8  # octets
@@ -29,6 +29,7 @@ _TITLES: Final[dict[type[Record], str]] = {
     Invitation: "INVITATION",
     JoinRequest: "JOIN REQUEST",
     JoinAnswer: "JOIN ANSWER",
+    KeyRequest: "KEY REQUEST",
 }
 _BEGIN: Final = re.compile(r"-----BEGIN P2PMAIL ([A-Z ]{1,40})-----")
 _OTHER: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -60,6 +61,12 @@ def from_text(kind: type[P], text: str) -> P:
     if checksum != _checksum(title, content):
         raise Malformed(f"{title.lower()}: the checksum does not match, so a part is missing or changed; copy it again")
     return decode(kind, content)
+
+
+def is_form_of(kind: type[Pasted], text: str) -> bool:
+    """Return whether `text` begins as a `kind` does, whatever else is wrong with it."""
+    begin = _BEGIN.search(text)
+    return begin is not None and begin[1] == _TITLES[kind]
 
 
 def _between(title: str, text: str) -> str:

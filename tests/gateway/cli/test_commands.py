@@ -37,8 +37,8 @@ ALL = names(typer.main.get_command(app))
 def test_all_commands_are_there() -> None:
     """The commands that the documents speak of exist."""
     wanted = (
-        "init run status revoke invite join recover demo, user add, user list, user remove, user password, user kit, "
-        "alias set, alias remove, alias catch-all, domain set, domain postmaster, ca sign"
+        "init run status plan revoke invite join recover demo, user add, user list, user remove, user password, "
+        "user kit, alias set, alias remove, alias catch-all, domain set, domain postmaster, ca sign"
     )
     first, *others = wanted.split(", ")
     assert {tuple(name.split()) for name in (*first.split(), *others)} <= set(ALL)
@@ -123,6 +123,21 @@ def test_long_addresses_are_shown_whole(p2pmail: Command, site: Site) -> None:
     address = f"{'a' * 60}@example.org"
     p2pmail("user", "add", address, "-c", site.config_file, "--password-stdin", stdin=LINE)
     assert address in p2pmail("user", "list", "-c", site.config_file).out.split()
+
+
+def test_machines(p2pmail: Command, site: Site) -> None:
+    """Listed with role, name, endpoint and the end of the certificate; one that has moved is said to be elsewhere."""
+    c = ("-c", site.config_file)
+    rows = [line.split() for line in p2pmail("machine", "list", *c).out.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["directory", "node", "gateway"]
+    node = rows[1]
+    assert node[2] == str(site.config.node.listen)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", node[3])
+    moved = p2pmail("machine", "set", node[1], "endpoint=n1.example.org:4466", "--role", "node", *c)
+    assert (moved.code, moved.out) == (0, f"node {node[1]} → n1.example.org:4466\n")
+    wrong = p2pmail("machine", "set", node[1], "n1.example.org:4466", *c)
+    assert wrong.code == 2
+    assert p2pmail("machine", "set", "nobody", "endpoint=h:1", *c).code == 1
 
 
 def test_status_with_nothing_running(p2pmail: Command, site: Site) -> None:
@@ -219,10 +234,12 @@ def test_status_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         "domain": "example.org",
         "roles": ["node"],
         "node": {"objects": 3},
+        "availability": {"up": 0.9, "k": 5, "nodes": 6, "samples": 30},
         "accounts": [{"address": "a[b]@c", "messages": 2, "mailboxes": 6}],
         "warnings": ["[k] = 1"],
     }
     show(report, Console(highlight=False, soft_wrap=True))
     shown = capsys.readouterr().out
+    assert "p 0.9, calls for k 5 (30 hourly samples, 6 nodes followed)" in shown
     for text in ("example.org", "objects 3", "a[b]@c: 2 messages in 6 mailboxes", "warning: [k] = 1"):
         assert text in shown

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pcore.crypto.hpke_suites import BY_PUBLIC_SIZE, MLKEM768_X25519, MLKEM1024_P384, SUITES, HpkeSuite
 from p2pcore.crypto.keys import (
-    HPKE_OVERHEAD,
-    HPKE_PUBLIC_SIZE,
     HpkeKey,
     HpkePublic,
     SigningKey,
@@ -60,18 +59,42 @@ def test_signing_key_of_another_size(size: int) -> None:
         SigningKey.from_bytes(bytes(size))
 
 
-def test_hpke_round_trip_and_overhead() -> None:
-    """What is sealed to a key opens with it under the same info, and is HPKE_OVERHEAD octets longer."""
-    key = HpkeKey.generate()
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.algorithm)
+def test_hpke_round_trip_and_overhead(suite: HpkeSuite) -> None:
+    """What is sealed to a key opens with it under the same info, and is longer by the suite's overhead."""
+    key = HpkeKey.generate(suite)
+    assert (len(key.private_bytes), len(key.public_bytes)) == (suite.private_size, suite.public_size)
     sealed = seal_to(key.public_bytes, b"info", b"plaintext")
-    assert len(sealed) == len(b"plaintext") + HPKE_OVERHEAD
+    assert len(sealed) == len(b"plaintext") + suite.overhead
     assert open_with(HpkeKey.from_bytes(key.private_bytes), b"info", sealed) == b"plaintext"
 
 
-def test_hpke_fingerprints_agree() -> None:
-    """Both halves of a key are known by SHA-256 of the 1,216 public octets."""
-    key = HpkeKey.generate()
-    assert len(key.public_bytes) == HPKE_PUBLIC_SIZE
+def test_new_hpke_keys_are_of_the_first_suite() -> None:
+    """Others are taken where somebody has them."""
+    assert HpkeKey.generate().algorithm == MLKEM768_X25519.algorithm
+
+
+def test_suites_do_not_open_each_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ciphertext of one suite is no ciphertext of another."""
+    one, other = HpkeKey.generate(MLKEM768_X25519), HpkeKey.generate(MLKEM1024_P384)
+    for sealed_to, opened_by in ((one, other), (other, one)):
+        with pytest.raises(Tampered):
+            opened_by.open(b"info", seal_to(sealed_to.public_bytes, b"info", b"plaintext"))
+
+
+@pytest.mark.parametrize("size", [0, 32, 65, 1_184, 1_217, 1_664, 5_000])
+def test_hpke_keys_of_no_suite(size: int) -> None:
+    """A key of an algorithm that is not known here is refused, and the failure says that this is why."""
+    assert size not in BY_PUBLIC_SIZE
+    for make in (HpkePublic.from_bytes, HpkeKey.from_bytes):
+        with pytest.raises(Malformed, match="of no algorithm that is known here"):
+            make(bytes(size))
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.algorithm)
+def test_hpke_fingerprints_agree(suite: HpkeSuite) -> None:
+    """Both halves of a key are known by SHA-256 of the public octets."""
+    key = HpkeKey.generate(suite)
     assert HpkePublic.from_bytes(key.public_bytes).fingerprint == key.fingerprint
     assert key.fingerprint == hashlib.sha256(key.public_bytes).digest()
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from p2pcore import params, records
-from p2pcore.crypto.keys import HPKE_OVERHEAD, HpkeKey, seal_to
+from p2pcore.crypto.hpke_suites import MLKEM768_X25519
+from p2pcore.crypto.keys import HpkeKey, seal_to
 from p2pcore.crypto.sealing import open_addresses, open_notification, seal_addresses, seal_notification
 from p2pcore.errors import Malformed, Tampered, TooLarge
 from p2pcore.records import AddressList, SealedKey, SealedNotification, decode, encode
@@ -79,8 +80,8 @@ def test_size_classes(size: int) -> None:
     assert len(encode(largest)) <= size - 4
     octets = seal_notification(largest, KEY.public_bytes)
     sealed = decode(SealedNotification, octets)
-    assert len(sealed.ciphertext) in {other + HPKE_OVERHEAD for other in params.NOTIFICATION_CLASSES}
-    assert len(sealed.ciphertext) == size + HPKE_OVERHEAD
+    assert len(sealed.ciphertext) in {other + MLKEM768_X25519.overhead for other in params.NOTIFICATION_CLASSES}
+    assert len(sealed.ciphertext) == size + MLKEM768_X25519.overhead
     assert len(octets) <= params.MAX_NOTIFICATION
     assert reopened(octets) == largest
 

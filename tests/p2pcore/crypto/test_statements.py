@@ -59,6 +59,27 @@ def test_every_statement_of_a_batch_verifies_alone(world: World, gateway: Member
         assert world.verifier(gateway).verify(received, direct=True) == gateway.certificate
 
 
+def test_a_signer_goes_over_to_its_successor(world: World) -> None:
+    """What was drafted under the certificate before is signed still, and both are good; another key's never."""
+    member = world.user("carol")
+    old, key = member.certificate, member.signer.key
+    later = world.clock() + params.DAY
+    der = world.authority.issue("user", old.addresses, key.public_bytes, old.hpke_key, later)
+    drafted, fixed = entry_statement(member.signer, INBOX, START), member.signer.fixed()
+    new = world.trust().add(der)
+    member.signer.adopt(new)
+    assert (member.signer.certificate, member.signer.fingerprint) == (new, new.fingerprint)
+    assert fixed.fingerprint == old.fingerprint
+    verifier = StatementVerifier(world.trust(member), world.clock)
+    verifier._trust.add(old.der)
+    signed = member.signer.sign([drafted, entry_statement(member.signer, INBOX, START)])
+    assert [verifier.verify(each, direct=True) for each in signed] == [old, new]
+    with pytest.raises(ValueError, match="another signer"):
+        fixed.sign([entry_statement(member.signer, INBOX, START)])
+    with pytest.raises(ValueError, match="the key is not"):
+        member.signer.adopt(world.user("dave").certificate)
+
+
 def test_one_signature_for_a_batch(gateway: Member) -> None:
     """All statements of a batch carry the same signature, which covers context, size and root."""
     signed = batch(gateway, 5)

@@ -8,17 +8,20 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from p2pcore import params
 from p2pcore.crypto.certificates import parse_certificate
 from p2pcore.crypto.tls import (
     make_server_certificate,
     node_client_context,
     node_server_context,
     relay_server_context,
+    renew_context,
     server_context,
     user_client_context,
 )
@@ -152,6 +155,23 @@ def test_agent_and_gateway_show_their_certificates(
     client = user_client_context(user.identity, gateway.certificate.fingerprint)
     outcome = dialled(new_loop, relay_server_context(gateway.identity), client)
     assert outcome == (b"hello", user.certificate.der, "TLSv1.3")
+
+
+@LOOPS
+def test_a_renewed_certificate_is_shown_from_the_next_handshake_on(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """A gateway that listens goes over to its successor, by which agents know it then, without a restart."""
+    world = World()
+    user, gateway = world.user("alice"), world.gateway()
+    server = relay_server_context(gateway.identity)
+    later, hpke_key = world.clock() + params.DAY, gateway.hpke_key.public_bytes
+    renewed = world.authority.issue("gateway", "mx.example.org", gateway.certificate.public_key, hpke_key, later)
+    renew_context(server, msgspec.structs.replace(gateway.identity, certificate=renewed))
+    client = user_client_context(user.identity, parse_certificate(renewed).fingerprint)
+    assert dialled(new_loop, server, client) == (b"hello", user.certificate.der, "TLSv1.3")
+    with pytest.raises(ssl.SSLCertVerificationError, match="instead of"):
+        dialled(new_loop, server, user_client_context(user.identity, gateway.certificate.fingerprint))
 
 
 @LOOPS

@@ -196,6 +196,32 @@ def test_machine_listed_again_with_its_keys_only_moves(office: "Office") -> None
         office.directory.add_node("other", Endpoint("192.0.2.1", 7002), signing)
 
 
+def test_a_machine_that_has_moved_keeps_its_certificate(office: "Office") -> None:
+    """By name, or node ID; where a gateway and a node share a name it has to be said which; nobody else moves."""
+    office.gateway("mx.example.org", "192.0.2.7", 465)
+    node = parse_certificate(office.node("mx.example.org", 7001))
+    with pytest.raises(NotListed, match="--role"):
+        office.directory.move_machine("mx.example.org", Endpoint("192.0.2.8", 465))
+    moved = office.directory.move_machine("mx.example.org", Endpoint("192.0.2.8", 465), "gateway")
+    assert (moved.role, moved.endpoint) == ("gateway", Endpoint("192.0.2.7", 465))
+    office.directory.move_machine(node.node_id.hex(), Endpoint("192.0.2.9", 7002))
+    record = office.record()
+    assert [(each.host, each.port) for each in record.gateways] == [("192.0.2.8", 465)]
+    assert [(each.host, each.port, each.node_id) for each in record.bootstrap] == [("192.0.2.9", 7002, node.node_id)]
+    assert {each.certificate for each in office.directory.machines() if each.role == "node"} == {node.fingerprint}
+    office.directory.revoke(node.node_id.hex())
+    before = office.directory.current_record()
+    for name, endpoint, role in (
+        (node.node_id.hex(), Endpoint("192.0.2.9", 7003), None),
+        ("nobody", Endpoint("192.0.2.9", 7003), "node"),
+    ):
+        with pytest.raises(NotListed):
+            office.directory.move_machine(name, endpoint, role)  # type: ignore[arg-type]
+    with pytest.raises(Malformed):
+        office.directory.move_machine("mx.example.org", Endpoint("", 465), "gateway")
+    assert office.directory.current_record() == before
+
+
 def test_record_lists_gateways_with_the_digests_of_certificate_and_hpke_key(office: "Office") -> None:
     """Agents find where to submit and which key to expect."""
     der = office.gateway("mx.example.org", "192.0.2.7", 465)

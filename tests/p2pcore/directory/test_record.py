@@ -93,11 +93,10 @@ def test_only_the_listed_gateways_can_open_the_addresses(office: "Office") -> No
         open_addresses(office.record(), [office.keys["mx1.example.org"][1]])
 
 
-def test_users_certificates_are_published_as_versions_of_their_not_before(office: "Office") -> None:
-    """All in one batch that everybody can verify; machines' certificates are not versioned objects."""
+def test_certificates_are_published_as_versions_of_their_not_before(office: "Office") -> None:
+    """All in one batch that everybody can verify: machines', by role and node ID, then users', by address."""
     users = [parse_certificate(office.user(address)) for address in ("a@example.org", "b@example.org")]
-    office.gateway("mx.example.org")
-    office.node("n1")
+    machines = [parse_certificate(office.gateway("mx.example.org")), parse_certificate(office.node("n1"))]
     verifier = office.world.verifier(office.member)
     found = []
     for published in office.directory.certificates_to_publish():
@@ -106,10 +105,12 @@ def test_users_certificates_are_published_as_versions_of_their_not_before(office
         assert isinstance(statement, VersionStatement)
         certificate = parse_certificate(published.content)
         assert (statement.epoch, statement.time) == (0, certificate.not_before)
-        assert statement.identifier == f"{certificate.primary_address}-certificate"
+        named = f"p2pmail-{certificate.role}:{certificate.node_id.hex()}"
+        holder = certificate.primary_address if certificate.role == "user" else named
+        assert statement.identifier == f"{holder}-certificate"
         assert statement.digest == certificate.fingerprint
         found.append(certificate)
-    assert found == users
+    assert found == machines + users
     (only,) = office.directory.certificates_to_publish({users[1].fingerprint})
     assert only.content == users[1].der
 
