@@ -15,8 +15,8 @@ RUN python -m venv /opt/p2pmail \
     && /opt/p2pmail/bin/python -m compileall -q /opt/p2pmail/lib
 
 FROM python:3.11-slim-bookworm
-RUN groupadd --system --gid 4466 p2pmail \
-    && useradd --system --uid 4466 --gid p2pmail --home-dir /srv/p2pmail --shell /usr/sbin/nologin p2pmail \
+RUN groupadd --gid 4466 p2pmail \
+    && useradd --uid 4466 --gid p2pmail --no-create-home --home-dir /srv/p2pmail --shell /usr/sbin/nologin p2pmail \
     && install --directory --owner p2pmail --group p2pmail --mode 0700 /srv/p2pmail /exchange
 COPY --from=build /opt/p2pmail /opt/p2pmail
 ENV PATH=/opt/p2pmail/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

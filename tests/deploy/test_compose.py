@@ -119,6 +119,13 @@ def test_hardened() -> None:
         assert "exchange:/exchange" not in compose.machines()["node1"]["volumes"]  # the CA's machine takes no part
 
 
+def test_restart() -> None:
+    """What runs for good is there again after a restart of the host; admission, which ends, only after a failure."""
+    restarts = {name: service["restart"] for name, service in compose.services().items()}
+    assert restarts.pop("admission") == "on-failure"
+    assert set(restarts.values()) == {"unless-stopped"}
+
+
 def test_commands_and_paths_exist() -> None:
     """What the containers run is there: the script, each p2pmail command in it and in the health checks, each mount."""
     for service in compose.services().values():

@@ -2,10 +2,13 @@
 
 import inspect
 import re
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from gateway.status import Status
+from gateway import health, renewing, status
+from p2pcore.records import DomainRecord
 from tests.deploy import commands
 from tests.deploy.compose import ROOT
 
@@ -25,7 +28,7 @@ def test_commands_in_sentences() -> None:
     assert len(INLINE) > 10
     for text in INLINE:
         (words,) = commands.calls(text)
-        if words[0] not in ("init", "recover", "join"):  # named, not shown whole
+        if words[0] not in ("init", "recover", "join", "ca"):  # named, not shown whole
             commands.check(words)
 
 
@@ -39,10 +42,26 @@ def test_files() -> None:
 
 
 def test_warnings() -> None:
-    """Each warning in its table is in what `status` may say."""
-    source = inspect.getsource(Status)
+    """Each warning that `status` may give has its row in the table, and each row is of a warning that there is."""
     table = DOCUMENT.partition("| warning | do |")[2].partition("\n\n")[0]
-    rows = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
-    assert len(rows) == source.count("warnings.append(")
-    for row in rows:
-        assert all(part.strip() in source for part in row.split("…")), row
+    texts = [
+        text for row in re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE) for text in re.findall(r"`([^`]+)`", row)
+    ]
+    source = "".join(inspect.getsource(module) for module in (status, health, renewing))
+    for text in texts:
+        assert all(part.strip() in source for part in re.split(r"…|\d+", text)), text
+    now = 10**13
+    record = SimpleNamespace(next_update=0)
+    given = [
+        *(
+            warning
+            for k, w, known in ((0, 0, 0), (1, 1, 1), (3, 2, 1), (3, 2, 2))
+            for warning in health.of_copies(k, w, known)
+        ),
+        *health.of_clock(10**6),
+        *health.of_directory(cast(DomainRecord, record), 0, 0, now),
+        status.too_few_copies(3, 0.5, 7, 3),
+    ]
+    patterns = [re.compile(".*".join(map(re.escape, text.split("…")))) for text in texts]
+    for warning in given:
+        assert any(pattern.search(warning) for pattern in patterns), warning

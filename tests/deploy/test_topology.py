@@ -1,7 +1,7 @@
 """The machines of docker-compose.yml, started on loopback by the script and from the files that the containers use.
 
 Needs a POSIX shell, `p2pmail` installed beside Python, and addresses of 127.0.0.0/8 (Linux); skipped elsewhere.
-Most of its time goes into the 21 commands that make and admit six machines.
+Most of its time goes into the commands that make and admit six machines.
 """
 
 import imaplib

@@ -1,7 +1,8 @@
 """The machines of docker-compose.yml as processes on loopback: the same script, the same configuration files.
 
 What a container gives is stood in for: an address of 10.46.0.0/24 by one of 127.0.0.0/8, a port below 1024 by one that
-needs no privilege, a volume by a directory.
+needs no privilege, a volume by a directory. The `p2pmail` that the script calls is the installed one for each kind of
+command once, for node2's share in all; for the other machines' share it is `warm_server.py`, which saves its start.
 """
 
 import os
@@ -13,11 +14,18 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.deploy import compose
+from tests.deploy import compose, warm_client
 from tests.harness.machines import Machine
 
 PORT_SHIFT = 2500  # 25 → 2525
 _SUBNET = "10.46.0."
+_P2PMAIL = """\
+#!/bin/sh
+case " $* " in
+    " init "* | " domain "* | " run "* | *node2*) exec "{beside}/p2pmail" "$@" ;;
+esac
+exec "{python}" -I -S "{client}" "{socket}" "$@"
+"""
 _ENDPOINT = re.compile(r'"(\d+\.\d+\.\d+\.\d+):(\d+)"')
 
 
@@ -68,7 +76,8 @@ class Topology:
             file.write_text(self.on_loopback(file.read_text(encoding="utf-8")), encoding="utf-8")
         self.exchange = directory / "exchange"
         self.exchange.mkdir(mode=0o700)
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        self._warm = _warm_server(directory)
+        path = f"{directory / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         environment = dict(os.environ) | {"PATH": path, "P2PMAIL_EXCHANGE": str(self.exchange)}
         self.machines = {
             name: ComposeMachine(
@@ -120,3 +129,24 @@ class Topology:
     def kill_all(self) -> None:
         for machine in self.machines.values():
             machine.kill()
+        self._warm.kill()
+        self._warm.communicate()
+
+
+def _warm_server(directory: Path) -> subprocess.Popen[bytes]:
+    """Write the `p2pmail` that the script is to find, into `directory`/bin, and start the server that it asks."""
+    client = Path(warm_client.__file__)
+    socket = directory / "warm"
+    script = directory / "bin" / "p2pmail"
+    script.parent.mkdir()
+    beside = Path(sys.executable).parent
+    script.write_text(
+        _P2PMAIL.format(beside=beside, python=sys.executable, client=client, socket=socket), encoding="utf-8"
+    )
+    script.chmod(0o755)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.deploy.warm_server", str(socket)], cwd=compose.ROOT, stdout=subprocess.PIPE
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"listening\n"
+    return server
