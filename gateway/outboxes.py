@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from gateway.accounts import Account
-from gateway.mail.mime_header import all_fields
+from gateway.mail.header_section import HEADER_READ, header_of, message_id
 from gateway.mailbox.model import SEEN, NewMessage
+from gateway.mailbox.own_copies import OWN_COPY
 from gateway.mailbox.search import Header
 from gateway.mailbox.store import MailStore
 from gateway.network import Member, Network
@@ -16,10 +17,9 @@ from gateway.outbox.model import FileOnce
 from gateway.outbox.outbox import Outbox
 from gateway.outbox.params import OutboxLimits
 from gateway.site import Site
+from p2pcore import params
 from p2pcore.mail.send import Sender
 from p2pcore.records import GatewayInfo
-
-HEADER_READ = 256 << 10  # octets of a message searched for its Message-ID
 
 
 class Outboxes:
@@ -42,7 +42,7 @@ class Outboxes:
 
     async def open(self, stack: AsyncExitStack, account: Account, member: Member) -> None:
         """Start the outbox of `account`, until `stack` is left. Raises StoreError, OSError."""
-        names = self._network.names
+        names, submission = self._network.names, self._site.config.submission
         assert names is not None
         sender = Sender(member.replicas, member.signer, self._network.clock)
         stack.push_async_callback(sender.stop)
@@ -56,7 +56,7 @@ class Outboxes:
             files_into(account.store, "\\Sent"),
             files_into(account.store, None),
             self._network.clock,
-            OutboxLimits(save_sent=self._site.config.submission.save_sent),
+            OutboxLimits(save_sent=submission.save_sent, sent_grace=submission.sent_grace * params.SECOND),
             self._site.temporary,
             self._courier,
         )
@@ -74,13 +74,13 @@ class Outboxes:
 def files_into(store: MailStore, special_use: str | None) -> FileOnce:
     """Return what files copies, seen, in the mailbox of `special_use`, or reports in INBOX (None).
 
-    A copy that her mail reader has filed there itself is not filed again.
+    A copy that her mail reader has filed there itself is not filed again; one that it files later takes ours' place.
     """
 
     async def file(identity: bytes, content: bytes | Path, time: int) -> None:
         if special_use is not None and await _filed_by_reader(store, special_use, content):
             return
-        flags = frozenset({SEEN}) if special_use is not None else frozenset[str]()
+        flags = frozenset({SEEN, OWN_COPY}) if special_use is not None else frozenset[str]()
         await store.file_once(identity, special_use, NewMessage(content, flags, time // 1_000, 0))
 
     return file
@@ -88,24 +88,12 @@ def files_into(store: MailStore, special_use: str | None) -> FileOnce:
 
 async def _filed_by_reader(store: MailStore, special_use: str, content: bytes | Path) -> bool:
     """Whether her mail reader has filed a copy of its own: the same Message-ID stands in that mailbox."""
-    identifier = _message_id(await asyncio.to_thread(_start, content))
+    identifier = message_id(await asyncio.to_thread(header_of, content))
     for mailbox in await store.mailboxes():
         if mailbox.special_use != special_use or not identifier:
             continue
         for uid in await store.search(mailbox.id, Header("message-id", identifier.decode(errors="replace"))):
-            if _message_id(await store.read(mailbox.id, uid, 0, HEADER_READ)) == identifier:  # not a part of it
+            found = await store.read(mailbox.id, uid, 0, HEADER_READ + 1)
+            if message_id(header_of(found)) == identifier:  # not a part of it
                 return True
     return False
-
-
-def _message_id(octets: bytes) -> bytes:
-    """Return the first Message-ID of a message that begins with `octets`, b"" where it has none."""
-    header = octets.partition(b"\r\n\r\n")[0] + b"\r\n"
-    return next((value.strip() for name, value in all_fields(header) if name.lower() == b"message-id"), b"")
-
-
-def _start(content: bytes | Path) -> bytes:
-    if isinstance(content, bytes):
-        return content[:HEADER_READ]
-    with content.open("rb") as file:
-        return file.read(HEADER_READ)

@@ -27,15 +27,18 @@ class Queues:
         }
 
     async def counts(self) -> dict[str, int]:
-        """Return how many messages wait in the gateway's queue and in all outboxes, for `status`."""
+        """Return how many messages wait in the gateway's queue and in all outboxes, for `status`.
+
+        What waits only for its copy in Sent to be filed is not counted, nor listed or tried.
+        """
         queued = len(await self._relaying.queue.items()) if self._relaying else 0
         statuses = [await outbox.status() for outbox in self._outboxes().values()]
-        return {"queue": queued, "outboxes": sum(status.messages for status in statuses)}
+        return {"queue": queued, "outboxes": sum(status.waiting for status in statuses)}
 
     async def _list(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         items = [_item(item) for item in await self._relaying.queue.items()] if self._relaying else []
         for address, outbox in self._outboxes().items():
-            items += [_message(message, address) for message in await outbox.list()]
+            items += [_message(message, address) for message in await outbox.list() if message.waits]
         return items
 
     async def _show(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +61,7 @@ class Queues:
             tried += await self._relaying.outbound.retry(number)
         for outbox in self._outboxes().values():
             for message in await outbox.list():
-                if wanted in ("", message.id):
+                if wanted in ("", message.id) and message.waits:
                     await outbox.retry(message.id)
                     tried += 1
         if wanted and not tried:

@@ -68,9 +68,11 @@ def seen(database: Database, entry_ids: Sequence[bytes]) -> frozenset[bytes]:
     )
 
 
-def pending_cleanup(database: Database, limit: int) -> tuple[tuple[int, bytes], ...]:
-    """The oldest tasks."""
-    return tuple(database.connection.execute("SELECT id, task FROM cleanup ORDER BY id LIMIT ?", (limit,)))
+def pending_cleanup(database: Database, limit: int, after: int) -> tuple[tuple[int, bytes], ...]:
+    """The oldest tasks behind number `after`."""
+    return tuple(
+        database.connection.execute("SELECT id, task FROM cleanup WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+    )
 
 
 def cleanup_done(transaction: Transaction, ids: Sequence[int]) -> None:

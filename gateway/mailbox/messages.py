@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.mailbox import contents, mailboxes
+from gateway.mailbox import contents, mailboxes, own_copies
 from gateway.mailbox.contents import Stored
 from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.errors import NoSuchMessage
 from gateway.mailbox.flags import canonical
 from gateway.mailbox.model import DELETED, NewMessage, Precomputed, Snapshot
-from gateway.mailbox.rows import Placed, held, place, require, rows, take_out, uid_list
+from gateway.mailbox.rows import Held, Placed, held, place, require, rows, take_out, uid_list
 
 _PRECOMPUTED: Final = (
     "SELECT uid, envelope, body, bodystructure, header_size, c.size, structure"
@@ -27,12 +27,16 @@ def snapshot(database: Database, name: str) -> Snapshot:
 def append(transaction: Transaction, name: str, items: Sequence[NewMessage]) -> tuple[int, tuple[int, ...]]:
     """See MailStore.append_many."""
     mailbox = mailboxes.by_name(transaction.database, name)
-    placed = []
+    placed, copies = [], list[Held]()
     for item in items:
-        its_flags = canonical(item.flags)
+        its_copies = own_copies.superseded(transaction, mailbox, item)
+        copies += its_copies
+        its_flags = canonical(item.flags.union(*(copy.placed.flags for copy in its_copies)) - {own_copies.OWN_COPY})
         content_id, size = contents.insert(transaction, item.content)
         placed.append(Placed(content_id, size, its_flags, item.internal_date, item.zone))
-    return mailbox.uidvalidity, place(transaction, mailbox.id, placed)
+    uids = place(transaction, mailbox.id, placed)
+    own_copies.give_way(transaction, mailbox, copies)
+    return mailbox.uidvalidity, uids
 
 
 def copy(

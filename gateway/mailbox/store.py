@@ -142,6 +142,7 @@ class MailStore:
     ) -> tuple[int, int]:
         """Add a message, byte for byte; gives (UIDVALIDITY, UID). Raises NoSuchMailbox, TooLarge.
 
+        In Sent, a copy of this message that was filed by this machine itself goes; its flags pass on to the new one.
         A content file is read during the call and stays the caller's.
         """
         item = NewMessage(content, frozenset(flags), internal_date, zone)
@@ -236,9 +237,9 @@ class MailStore:
         """Those of the identities that were filed."""
         return await self._read(incoming.seen, tuple(entry_ids))
 
-    async def pending_cleanup(self, limit: int) -> tuple[tuple[int, bytes], ...]:
-        """The oldest clean-up tasks with their numbers."""
-        return await self._read(incoming.pending_cleanup, limit)
+    async def pending_cleanup(self, limit: int, after: int = 0) -> tuple[tuple[int, bytes], ...]:
+        """The oldest clean-up tasks with their numbers, which are above `after`; no number is given twice."""
+        return await self._read(incoming.pending_cleanup, limit, after)
 
     async def cleanup_done(self, ids: Iterable[int]) -> None:
         """Forget clean-up tasks."""

@@ -163,7 +163,10 @@ class Attempts:
             transaction,
             message.id,
             {
-                number: (outcome, next_attempt(now, by_number[number].attempts + 1, until))
+                number: (
+                    outcome,
+                    next_attempt(now, by_number[number].attempts + 1, until, unreached=outcome.unreached),
+                )
                 for number, outcome in outcomes.items()
             },
             now,

@@ -66,7 +66,7 @@ CREATE INDEX injections_of ON injections (message_id);
 CREATE TABLE parcels (
     message_id TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
     number INTEGER NOT NULL,
-    gateway BLOB NOT NULL,
+    gateway BLOB NOT NULL,                  -- digests of 32 octets each, the latest first
     begun INTEGER NOT NULL,
     PRIMARY KEY (message_id, number)
 ) WITHOUT ROWID;

@@ -11,11 +11,15 @@
 A gateway that knows an envelope ID has queued for everybody it was first used for, and judges no recipient again: a
 refusal at RCPT means that it has nothing for her. So the recipients of a parcel are fixed before DATA and never become
 more; who is deferred at RCPT meanwhile leaves it, unless it is in doubt.
+
+In doubt a refusal is believed only of the one gateway that may have the message, and only where it has looked for the
+envelope ID: at RCPT and at the dot. What another gateway refuses, or this one at MAIL, may be delivered all the same;
+a report of failure would be false, so it stays in doubt.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.mailbox.errors import StoreError
 from gateway.outbound.replies import Reply
@@ -29,7 +33,8 @@ from p2pcore.errors import Unreachable
 from p2pcore.records import GatewayInfo
 
 _NO_GATEWAY = Outcome("pending", "4.4.1", "no gateway of the domain takes submissions")
-_IN_DOUBT = Outcome("pending", "4.4.2", "a gateway may have the message; it is asked again first")
+_MAY_HAVE_IT = "a gateway may have the message"
+_IN_DOUBT = Outcome("pending", "4.4.2", f"{_MAY_HAVE_IT}; it is asked again first")
 
 
 class GatewayDelivery:
@@ -66,18 +71,21 @@ class GatewayDelivery:
     async def _deliver(self, sessions: "_Sessions", message: Message, group: "_Group") -> None:
         """Try the gateways in turn until one has answered, or may have the message. Raises StoreError, OSError."""
         outcome = _IN_DOUBT if group.in_doubt else _NO_GATEWAY
+        reached = False
         for gateway in self._candidates(message.id, group.parcel):
             try:
-                await self._transact(await sessions.to(gateway), message, group)
+                session = await sessions.to(gateway)
+                reached = True
+                await self._transact(session, message, group)
             except Unanswered as failure:  # nobody else is tried now
-                outcome = Outcome("pending", failure.status, str(failure), gateway.host)
+                outcome = group.unreached(gateway, failure)
                 break
             except Unreachable as failure:
                 sessions.forget(gateway, failure)
-                outcome = Outcome("pending", failure.status, str(failure), gateway.host)
+                outcome = group.unreached(gateway, failure)
             else:
                 return
-        group.decide(outcome)
+        group.decide(replace(outcome, unreached=not reached))
 
     def _candidates(self, message_id: str, parcel: Parcel | None) -> list[GatewayInfo]:
         """Return the gateways to try now: the parcel's first, and no other while that may have it."""
@@ -93,15 +101,18 @@ class GatewayDelivery:
         """One transaction, with outcomes for whoever got one. Raises Unreachable, Unanswered, StoreError, OSError."""
         refusal = _cannot(session, message)
         if refusal is not None:
-            group.decide(refusal)
+            group.decide(_IN_DOUBT if group.in_doubt else refusal)
             return
         number = group.parcel.number if group.parcel else await self._store.read(handover.next_parcel, message.id)
         reply = await session.mail(message, envelope_id(message.id, number))
         if not reply.positive:
             await session.reset()
-            group.decide(_outcome(reply, session.gateway.host))
+            group.decide(_IN_DOUBT if group.in_doubt and reply.permanent else _outcome(reply, session.gateway.host))
             return
         refused, deferred = await self._name_recipients(session, group.recipients)
+        if group.doubts(session.gateway):
+            deferred |= dict.fromkeys(refused, _IN_DOUBT)
+            refused = {}
         if group.in_doubt and deferred:
             # All of them go together: one who left would be lost, or get it twice
             await session.reset()
@@ -112,7 +123,7 @@ class GatewayDelivery:
         if not group.recipients:
             await session.reset()
             return
-        in_doubt = group.in_doubt
+        before, doubted = group.parcel, group.doubts(session.gateway)
         group.parcel = await self._store.write(
             handover.begin_parcel,
             message.id,
@@ -122,8 +133,8 @@ class GatewayDelivery:
             session.gateway.certificate,
             self._clock(),
         )
-        last = await self._send(session, message, group, was_in_doubt=in_doubt)
-        group.decide(_outcome(last, session.gateway.host))
+        last = await self._send(session, message, group, before)
+        group.decide(_IN_DOUBT if doubted and last.permanent else _outcome(last, session.gateway.host))
 
     async def _name_recipients(
         self, session: RelaySession, recipients: Sequence[Recipient]
@@ -138,10 +149,10 @@ class GatewayDelivery:
                 kind[recipient.number] = _outcome(reply, session.gateway.host)
         return refused, deferred
 
-    async def _send(self, session: RelaySession, message: Message, group: "_Group", *, was_in_doubt: bool) -> Reply:
+    async def _send(self, session: RelaySession, message: Message, group: "_Group", before: Parcel | None) -> Reply:
         """Send the content; where it was answered, or surely did not arrive, the parcel is in doubt no more.
 
-        That ends only the doubt that this very transaction began.
+        That ends only the doubt that this very transaction began: the one `before` it remains.
         """
         reply: Reply | None = None
         try:
@@ -149,16 +160,15 @@ class GatewayDelivery:
         except Unanswered:
             raise
         except (Unreachable, StoreError, OSError):
-            await self._answered(message, group, was_in_doubt=was_in_doubt)
+            await self._answered(message, group, before)
             raise
         if not reply.positive:
-            await self._answered(message, group, was_in_doubt=was_in_doubt)
+            await self._answered(message, group, before)
         return reply
 
-    async def _answered(self, message: Message, group: "_Group", *, was_in_doubt: bool) -> None:
+    async def _answered(self, message: Message, group: "_Group", before: Parcel | None) -> None:
         assert group.parcel is not None
-        if not was_in_doubt:
-            group.parcel = await self._store.write(handover.answered, message.id, group.parcel)
+        group.parcel = await self._store.write(handover.answered, message.id, group.parcel, before)
 
 
 @dataclass(slots=True)
@@ -173,6 +183,15 @@ class _Group:
     def in_doubt(self) -> bool:
         """Whether a gateway may have the message for them."""
         return self.parcel is not None and self.parcel.begun != 0
+
+    def doubts(self, gateway: GatewayInfo) -> bool:
+        """Whether another gateway than this one may have the message for them, so that no refusal is believed here."""
+        return self.parcel is not None and not self.parcel.only_with(gateway.certificate)
+
+    def unreached(self, gateway: GatewayInfo, failure: Unreachable) -> Outcome:
+        """Return what a session that did not come about, or broke, means for them."""
+        text = f"{failure}; {_MAY_HAVE_IT}" if self.in_doubt else str(failure)
+        return Outcome("pending", failure.status, text, gateway.host)
 
     def settle(self, outcomes: Mapping[int, Outcome]) -> None:
         """Note some recipients' outcomes."""

@@ -1,10 +1,13 @@
 """Rows of what was handed over, or may have been: signed statements, and the parcels of gateways."""
 
+import hashlib
 from collections.abc import Sequence
 
 from gateway.mailbox.database import Database, Transaction
 from gateway.outbox import rows
 from gateway.outbox.model import KeptInjection, Parcel
+
+DIGEST = hashlib.sha256().digest_size
 
 
 def injection(database: Database, number: int) -> KeptInjection:
@@ -46,7 +49,7 @@ def parcels(database: Database, message_id: str) -> dict[int, Parcel]:
     found = database.connection.execute(
         "SELECT number, gateway, begun FROM parcels WHERE message_id = ?", (message_id,)
     )
-    return {number: Parcel(number, gateway, begun) for number, gateway, begun in found}
+    return {number: Parcel(number, _digests(gateways), begun) for number, gateways, begun in found}
 
 
 def next_parcel(database: Database, message_id: str) -> int:
@@ -73,14 +76,16 @@ def begin_parcel(
     rows.require(transaction, message_id)
     if parcel is None:
         connection.execute("UPDATE messages SET parcels = ? WHERE id = ?", (number + 1, message_id))
-        begun = Parcel(number, gateway, now)
+        begun = Parcel(number, (gateway,), now)
     else:
-        same = parcel.begun and parcel.gateway == gateway
-        begun = Parcel(parcel.number, gateway, parcel.begun if same else now)
+        doubtful = parcel.gateways if parcel.begun else ()
+        same = doubtful[:1] == (gateway,)
+        others = tuple(each for each in doubtful if each != gateway)
+        begun = Parcel(parcel.number, (gateway, *others), parcel.begun if same else now)
     connection.execute(
         "INSERT INTO parcels VALUES (?, ?, ?, ?) ON CONFLICT (message_id, number)"
         " DO UPDATE SET gateway = excluded.gateway, begun = excluded.begun",
-        (message_id, begun.number, gateway, begun.begun),
+        (message_id, begun.number, b"".join(begun.gateways), begun.begun),
     )
     connection.execute(
         "UPDATE recipients SET parcel = NULL WHERE message_id = ? AND parcel = ?", (message_id, begun.number)
@@ -92,9 +97,15 @@ def begin_parcel(
     return begun
 
 
-def answered(transaction: Transaction, message_id: str, parcel: Parcel) -> Parcel:
-    """Note that DATA of this parcel had a definite end."""
+def answered(transaction: Transaction, message_id: str, parcel: Parcel, before: Parcel | None) -> Parcel:
+    """Note that DATA of this parcel had a definite end: what was in doubt `before` it is so again, nothing else is."""
+    doubtful = before if before is not None and before.begun else Parcel(parcel.number, parcel.gateways, 0)
     transaction.connection.execute(
-        "UPDATE parcels SET begun = 0 WHERE message_id = ? AND number = ?", (message_id, parcel.number)
+        "UPDATE parcels SET gateway = ?, begun = ? WHERE message_id = ? AND number = ?",
+        (b"".join(doubtful.gateways), doubtful.begun, message_id, parcel.number),
     )
-    return Parcel(parcel.number, parcel.gateway, 0)
+    return doubtful
+
+
+def _digests(octets: bytes) -> tuple[bytes, ...]:
+    return tuple(octets[start : start + DIGEST] for start in range(0, len(octets), DIGEST))

@@ -70,18 +70,32 @@ class Message:
     content: ContentRef
     recipients: tuple[Recipient, ...]
 
+    @property
+    def waits(self) -> bool:
+        """Whether a recipient has no outcome yet; else only the copy for Sent is still to be filed."""
+        return any(recipient.state == "pending" for recipient in self.recipients)
+
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
     """The recipients of one transaction with a gateway: once DATA was begun, they share one ENVID for good.
 
-    `gateway` (certificate digest) is where DATA was begun last; `begun` is when the first unanswered one was, 0 where
-    the last was answered.
+    `gateways` (certificate digests) are those where DATA was begun and not answered, the latest first; the last one
+    asked where all were answered. `begun` is when the first unanswered DATA at the latest was, 0 where all were.
     """
 
     number: int
-    gateway: bytes
+    gateways: tuple[bytes, ...]
     begun: int
+
+    @property
+    def gateway(self) -> bytes:
+        """Where DATA was begun last."""
+        return self.gateways[0]
+
+    def only_with(self, gateway: bytes) -> bool:
+        """Whether no other gateway may have the message: what `gateway` refuses then, nobody has."""
+        return not self.begun or self.gateways == (gateway,)
 
 
 def envelope_id(message_id: str, parcel: int) -> str:
@@ -104,7 +118,7 @@ class Outcome:
     """How one attempt for one recipient ended; "pending" is a deferral.
 
     `remote` is the host whose reply it is, "" where the reason is our own. `success`: what a NOTIFY=SUCCESS is answered
-    with; None where a gateway or the remote took that over.
+    with; None where a gateway or the remote took that over. `unreached`: a deferral because no gateway could be asked.
     """
 
     state: State
@@ -112,6 +126,7 @@ class Outcome:
     reply: str = ""
     remote: str = ""
     success: Action | None = None
+    unreached: bool = False
 
     @classmethod
     def of(cls, failure: Failure) -> "Outcome":
@@ -121,9 +136,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatus:
-    """Counts for `p2pmail status`; `oldest` is when the oldest kept message was accepted, in ms, None if none is."""
+    """Counts for `p2pmail status`; `oldest` is when the oldest kept message was accepted, in ms, None if none is.
+
+    Of the kept `messages` those in `waiting` have a recipient without an outcome; the others only their copy for Sent.
+    """
 
     messages: int
+    waiting: int
     recipients: int
     deferred: int
     oldest: int | None

@@ -81,7 +81,7 @@ class Outbox:
         """
         self._directory = directory
         self._key = key
-        self._identity = identity
+        self._dialler = Dialler(identity, domain_names.domain, limits)
         self._address = parse_certificate(identity.certificate).primary_address
         self._router = Router(domain_names, direct=courier is not None)
         self._sender = sender
@@ -103,10 +103,9 @@ class Outbox:
         """Open the store and begin to deliver what is in it. Raises StoreLocked, StoreDamaged, OSError."""
         store = self._opened = await OutboxStore.open(self._directory, self._key, self._clock())
         network = NetworkDelivery(store, self._sender, self._router.domain, self._clock)
-        dialler = Dialler(self._identity, self._router.domain, self._limits)
-        gateways = GatewayDelivery(store, self._gateways, dialler, self._clock, self._limits)
+        gateways = GatewayDelivery(store, self._gateways, self._dialler, self._clock, self._limits)
         direct = DirectDelivery(store, self._courier, self._router.domain) if self._courier else None
-        self._probe = GatewayProbe(dialler, self._gateways, self._address, self._limits.check_timeout)
+        self._probe = GatewayProbe(self._dialler, self._gateways, self._address, self._limits.check_timeout)
         self._attempts = Attempts(store, self._router, network, gateways, direct, self._clock, self._limits)
         self._filing = Filing(
             store,
@@ -121,6 +120,10 @@ class Outbox:
             asyncio.create_task(self._run(), name=f"outbox of {self._address}"),
             asyncio.create_task(self._filing.run(), name=f"outbox filing of {self._address}"),
         ]
+
+    def renew(self, identity: Identity) -> None:
+        """Show gateways the certificate of `identity` from now on: the user's own, renewed."""
+        self._dialler.identity = identity
 
     async def stop(self) -> None:
         """End what is under way and close; the next start takes it up again."""

@@ -13,6 +13,7 @@ DESTINATIONS_AT_ONCE: Final = 4  # of one message, where the agent delivers by M
 MAX_REPLY: Final = 1_000  # characters of a gateway's reply that are kept
 RETRY: Final = (10 * SECOND, 30 * SECOND, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE)
 RETRY_LAST: Final = 30 * MINUTE  # RFC 5321 §4.5.4.1; nearer retries cost nobody but our own nodes and gateways
+RETRY_GATEWAYS: Final = MINUTE  # at most, where no gateway could be asked: none tells that it is back, a call is cheap
 RELAY_DOT_TIMEOUT: Final = 10 * MINUTE  # RFC 5321 §4.5.3.2.6
 
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
+from gateway.mail.size_limit import size_limit
 from gateway.outbound.message import xtext
 from gateway.outbound.replies import Reply, parse_reply
 from gateway.outbox.model import Message, Recipient
@@ -40,8 +41,7 @@ class RelaySession:
     @property
     def max_size(self) -> int:
         """The largest content it takes in octets, 0 for no limit (RFC 1870 §3)."""
-        given = self._extensions.get("size", "")
-        return int(given) if given.isdecimal() else 0
+        return size_limit(self._extensions.get("size", ""))
 
     def offers(self, extension: str) -> bool:
         """Return whether EHLO named `extension`."""
@@ -153,10 +153,10 @@ class RelaySession:
 
 
 class Dialler:
-    """Opens sessions as the user of `identity`; `helo` is the EHLO name."""
+    """Opens sessions as the user of `identity`, which may be renewed; `helo` is the EHLO name."""
 
     def __init__(self, identity: Identity, helo: str, limits: OutboxLimits) -> None:
-        self._identity = identity
+        self.identity = identity
         self._helo = helo
         self._limits = limits
 
@@ -173,7 +173,7 @@ class Dialler:
             timeout=self._limits.command_timeout / params.SECOND,
             use_tls=True,
             start_tls=False,
-            tls_context=user_client_context(self._identity, gateway.certificate),
+            tls_context=user_client_context(self.identity, gateway.certificate),
         )
         try:
             await self._log_in(client, gateway)

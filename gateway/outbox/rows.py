@@ -170,10 +170,11 @@ def retry(transaction: Transaction, message_id: str, now: int) -> None:
 def status(database: Database) -> OutboxStatus:
     """Return the counts."""
     ((kept, oldest),) = database.connection.execute("SELECT count(*), min(accepted) FROM messages")
-    ((pending, deferred),) = database.connection.execute(
-        "SELECT count(*), coalesce(sum(attempts > 0), 0) FROM recipients WHERE state = 'pending'"
+    ((waiting, pending, deferred),) = database.connection.execute(
+        "SELECT count(DISTINCT message_id), count(*), coalesce(sum(attempts > 0), 0)"
+        " FROM recipients WHERE state = 'pending'"
     )
-    return OutboxStatus(kept, pending, deferred, oldest)
+    return OutboxStatus(kept, waiting, pending, deferred, oldest)
 
 
 def _drop(transaction: Transaction, message_id: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from dataclasses import dataclass
 
 import structlog
 
@@ -10,7 +11,8 @@ from gateway.sync.cleanup import Cleanup
 from gateway.sync.ingest import Ingest
 from p2pcore.mail.read import InboxReader
 
-_INSTANCE = "agent.instance"
+_INSTANCE = "agent.instance"  # name ‖ when it was made (ms, big-endian)
+_NAME, _TIME = 16, 8  # octets
 
 log = structlog.get_logger("agent")
 
@@ -41,10 +43,18 @@ class Agent:
             await self._reader.stop()
 
 
-async def instance_of(store: MailStore) -> bytes:
-    """Return the random 16 octets that tell this agent from another of the same user, made the first time."""
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What tells this agent from another of the same user: 16 random octets; `began` when they were made, in ms."""
+
+    name: bytes
+    began: int
+
+
+async def instance_of(store: MailStore, now: int) -> Instance:
+    """Return this agent's instance, made at `now` the first time; durable on return."""
     known = await store.setting(_INSTANCE)
     if known is None:
-        known = secrets.token_bytes(16)
+        known = secrets.token_bytes(_NAME) + now.to_bytes(_TIME, "big")
         await store.set_setting(_INSTANCE, known)
-    return known
+    return Instance(known[:_NAME], int.from_bytes(known[_NAME:], "big"))

@@ -33,7 +33,8 @@ class Cleanup:
         self._store = store
         self._finisher = finisher
         self._clock = clock
-        self._waiting: set[int] = set()  # numbers of tasks tried since the last retry began
+        self._after = 0  # number of the last task tried since the last retry began
+        self._unconfirmed = False  # one of those was not confirmed, and waits for the next retry
         self._wake = asyncio.Event()
         self._wake.set()
 
@@ -49,7 +50,7 @@ class Cleanup:
             self._wake.clear()
             try:
                 await self._work_off()
-                if not self._waiting:
+                if not self._unconfirmed:
                     await self._wake.wait()
                     pause, retry_at = FIRST_RETRY, now() + FIRST_RETRY
                     continue
@@ -63,19 +64,15 @@ class Cleanup:
             if now() >= retry_at:
                 pause = min(pause * 2, LAST_RETRY)
                 retry_at = now() + pause
-                self._waiting.clear()
+                self._after, self._unconfirmed = 0, False
 
     async def _work_off(self) -> None:
-        """Try every pending task that is not waiting, once; those not done wait on return. Raises CannotKnow."""
-        while True:
-            pending = await self._store.pending_cleanup(ROUND + len(self._waiting))
-            fresh = [(number, decode(CleanupTask, blob)) for number, blob in pending if number not in self._waiting]
-            if not fresh:
-                return
-            fresh = fresh[:ROUND]
-            done = await self._finish([task for _, task in fresh])
-            self._waiting.update(number for (number, _), told in zip(fresh, done, strict=True) if not told)
+        """Try every pending task behind `_after` once. Raises CannotKnow."""
+        while fresh := await self._store.pending_cleanup(ROUND, self._after):
+            done = await self._finish([decode(CleanupTask, blob) for _, blob in fresh])
             await self._store.cleanup_done([number for (number, _), told in zip(fresh, done, strict=True) if told])
+            self._after = fresh[-1][0]
+            self._unconfirmed = self._unconfirmed or not all(done)
 
     async def _finish(self, tasks: Sequence[CleanupTask]) -> list[bool]:
         expired = self._clock() - params.TOMBSTONE_GRACE

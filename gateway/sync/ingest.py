@@ -10,14 +10,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
+from gateway.mail.header_section import header_of
 from gateway.mailbox.model import Incoming
 from gateway.mailbox.store import MailStore
 from gateway.sync import rules
 from gateway.sync.origin import trace_of
+from p2pcore.crypto.certificate_parsing import Certificate
 from p2pcore.crypto.keys import HpkeKey
 from p2pcore.crypto.notifications import open_notification
 from p2pcore.errors import Failure, Malformed, Refused, Tampered
@@ -28,12 +29,11 @@ from p2pcore.records import CleanupTask, Notification, encode
 RETRIEVERS = 32  # bodies fetched at once
 WAITING = 1_000  # entries taken from the reader and not yet filed; the reader waits beyond that
 GROUP = 200  # messages of one transaction
-GROUP_OCTETS = 32 << 20
-HEADER_READ = 256 << 10  # octets of content searched for its header
+GROUP_OCTETS = 32 << 20  # of one transaction, and at most of what waits for the next
 FIRST_RETRY = 1.0  # seconds until a body that no replica gave is asked for again; doubled with every try
 TRIES = 9  # over some 4 minutes; then the entry is met again at the reader's next reading from zero
 IN_THREAD = 64 << 10  # octets: judging less costs less than a thread's two wake-ups
-CLEANUP_DELAY = 0.25  # seconds that clean-up may gather work: nobody waits for it
+CLEANUP_DELAY = 0.5  # seconds that clean-up may gather work: nobody waits for it
 PATIENCE = 0.2  # seconds at most that the next entries wait for the first try of those in hand
 RETRYING = 1_000  # entries waiting for another try; beyond them one is given up after its first
 
@@ -61,15 +61,21 @@ class Ingest:
         domain: str,
         *,
         give_up: Callable[[bytes], None],
+        compromised: Callable[[Certificate], bool] = lambda _: False,
     ) -> None:
-        """`keys` open notifications; `give_up` is told an entry whose body could not be had in TRIES tries."""
+        """`keys` open notifications; `give_up` is told an entry whose body could not be had in TRIES tries;
+        `compromised` says whose key is in other hands.
+        """
         self._store = store
         self._retriever = retriever
         self._keys = tuple(keys)
         self._domain = domain
         self._give_up = give_up
+        self._compromised = compromised
         self._opened: asyncio.Queue[tuple[ReceivedEntry, Notification]] = asyncio.Queue(WAITING)
         self._ready: asyncio.Queue[_Ready] = asyncio.Queue(GROUP)
+        self._ready_octets = 0  # of `_ready`
+        self._room = asyncio.Event()  # there may be room in `_ready`
         self._again: asyncio.Queue[tuple[ReceivedEntry, Notification]] = asyncio.Queue()
         self._tries: dict[bytes, int] = {}
         self._under_way: set[bytes] = set()
@@ -133,7 +139,16 @@ class Ingest:
             if ready is None:
                 self._later(entry, notification)
             else:
-                await self._ready.put(ready)
+                await self._hand_over(ready)
+
+    async def _hand_over(self, ready: _Ready) -> None:
+        """Have `ready` filed; waits while what waits for that has GROUP_OCTETS with it. A larger one goes alone."""
+        octets = _octets(ready)
+        while self._ready_octets and self._ready_octets + octets > GROUP_OCTETS:
+            self._room.clear()
+            await self._room.wait()
+        self._ready_octets += octets
+        await self._ready.put(ready)
 
     def _later(self, entry: ReceivedEntry, notification: Notification) -> None:
         """Try again after a while; other messages do not wait for this one."""
@@ -187,13 +202,15 @@ class Ingest:
     def _judge(
         self, entry: ReceivedEntry, notification: Notification, retrieved: Retrieved, task: CleanupTask
     ) -> Incoming:
-        header = _header(retrieved.content)
+        header = header_of(retrieved.content)
         signer = entry.certificate
-        keywords = rules.keywords_for(notification, signer, header, self._domain)
+        compromised = self._compromised(signer)
+        keywords = rules.keywords_for(notification, signer, header, self._domain, compromised=compromised)
+        unverified = rules.UNVERIFIED in keywords
         return Incoming(
             entry_id=entry.identity,
             duplicate_of=rules.duplicate_key(notification, signer, header, retrieved.content_digest),
-            trace=trace_of(notification, signer, self._domain, unverified=rules.UNVERIFIED in keywords),
+            trace=trace_of(notification, signer, self._domain, unverified=unverified, compromised=compromised),
             content=retrieved.content,
             internal_date=notification.received // 1_000,
             mailbox="Junk" if notification.verdicts.disposition == "quarantine" else "INBOX",
@@ -208,6 +225,8 @@ class Ingest:
             while len(group) < GROUP and octets < GROUP_OCTETS and not self._ready.empty():
                 group.append(self._ready.get_nowait())
                 octets += _octets(group[-1])
+            self._ready_octets -= octets
+            self._room.set()
             await self._file(group)
 
     async def _file(self, group: Sequence[_Ready]) -> None:
@@ -252,18 +271,3 @@ def _owed(entry: ReceivedEntry) -> CleanupTask:
 def _octets(ready: _Ready) -> int:
     content = ready.retrieved.content if ready.retrieved else b""
     return len(content) if isinstance(content, bytes) else GROUP_OCTETS // 4
-
-
-def _header(content: bytes | Path) -> bytes | None:
-    """Return the header of a message without the empty line that ends it; None where HEADER_READ octets have no end."""
-    if isinstance(content, bytes):
-        start = content[: HEADER_READ + 1]
-    else:
-        with content.open("rb") as file:
-            start = file.read(HEADER_READ + 1)
-    if start.startswith(b"\r\n"):
-        return b""
-    header, end, _ = start.partition(b"\r\n\r\n")
-    if not end and len(start) > HEADER_READ:
-        return None
-    return header + b"\r\n"

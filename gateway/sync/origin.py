@@ -12,19 +12,26 @@ from p2pcore.records import Notification
 METHOD = "x-p2pmail"
 
 
-def trace_of(notification: Notification, signer: Certificate, domain: str, *, unverified: bool) -> bytes:
-    """Return the fields to prepend; `unverified`: From names a user of `domain` who has not signed it."""
+def trace_of(
+    notification: Notification, signer: Certificate, domain: str, *, unverified: bool, compromised: bool = False
+) -> bytes:
+    """Return the fields to prepend; `unverified`: From names a user of `domain` who has not signed it; `compromised`:
+    the key that signed it is in other hands.
+    """
+    stolen = MethodResult(METHOD, "fail", comment="signed with a key that is in other hands")
     if signer.role == "user":
-        return _signed(notification, signer, domain).encode()
+        signed = MethodResult(METHOD, "pass", (("smtp.mailfrom", signer.primary_address),), "signed by this user")
+        return _by_user(notification, domain, stolen if compromised else signed).encode()
+    if compromised:
+        return notification.trace + authentication_results(domain, [stolen]).encode()
     if unverified:
         result = MethodResult(METHOD, "fail", comment=f"From names {domain} and no user of it signed")
         return notification.trace + authentication_results(domain, [result]).encode()
     return notification.trace
 
 
-def _signed(notification: Notification, signer: Certificate, domain: str) -> str:
+def _by_user(notification: Notification, domain: str, result: MethodResult) -> str:
     received = received_from_network(
         domain, notification.body_identifier, notification.forward_path, notification.received
     )
-    result = MethodResult(METHOD, "pass", (("smtp.mailfrom", signer.primary_address),), "signed by this user")
     return return_path(notification.reverse_path) + received + authentication_results(domain, [result])

@@ -12,7 +12,8 @@ from p2pcore.records import DuplicateKey, Notification, Verdicts, encode
 
 TRACE_FIELDS = frozenset({b"return-path", b"received", b"authentication-results"})
 USER_TRACE_FIELDS = TRACE_FIELDS - {b"authentication-results"}  # only a gateway has checked anything
-UNVERIFIED = "$P2PMailUnverified"  # claims a From of our domain, or none that can be judged, and no user signed for it
+# Claims a From of our domain, or none that can be judged, and no user signed for it; or nobody knows who signed
+UNVERIFIED = "$P2PMailUnverified"
 SIGNED = "$P2PMailSigned"  # signed by the user whom From names
 
 _FIELD = re.compile(rb"([!-9;-~]+):[^\r\n\x00]*\r\n(?:[ \t][^\r\n\x00]*\r\n)*")
@@ -28,16 +29,20 @@ def check_trace(trace: bytes, allowed: frozenset[bytes] = TRACE_FIELDS) -> None:
         position = field.end()
 
 
-def keywords_for(notification: Notification, signer: Certificate, header: bytes | None, domain: str) -> frozenset[str]:
+def keywords_for(
+    notification: Notification, signer: Certificate, header: bytes | None, domain: str, *, compromised: bool = False
+) -> frozenset[str]:
     """Return the keywords that a message deserves. Raises NotAuthorised where its signer may not have sent it.
 
     A gateway speaks for the outside world; a user only for her own addresses, in the reverse-path and in From.
-    `header` None: it is too long to be looked at, so nobody knows whom its From names.
+    `header` None: it is too long to be looked at, so nobody knows whom its From names. `compromised`: the signer's key
+    is in other hands, so its signature says nothing (DESIGN §4).
     """
     if signer.role == "user":
-        return _keywords_for_user(notification, signer, header)
+        keywords = _keywords_for_user(notification, signer, header)
+        return frozenset({UNVERIFIED}) if compromised else keywords
     check_trace(notification.trace)
-    if header is None:
+    if header is None or compromised:
         return frozenset({UNVERIFIED})
     authors = _authors(header)
     vouched = _canonical(notification.verdicts.authenticated)

@@ -114,6 +114,9 @@ async def test_cleanup_queue(store: MailStore) -> None:
     assert [task for _, task in first] == [b"task 0", b"task 1"]
     await store.cleanup_done(number for number, _ in first)
     assert [task for _, task in await store.pending_cleanup(9)] == [b"task 2", b"task 3", b"task 4"]
+    last = (await store.pending_cleanup(9))[-1][0]
+    assert [number for number, _ in await store.pending_cleanup(9, last - 2)] == [last - 1, last]
+    assert await store.pending_cleanup(9, last) == ()
 
 
 async def test_an_entry_without_a_message(store: MailStore) -> None:

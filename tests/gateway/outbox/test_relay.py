@@ -170,6 +170,89 @@ async def test_in_doubt_all_recipients_go_together(tmp_path: Path) -> None:
         assert (await it.outbox.status()).messages == 0
 
 
+@pytest.mark.parametrize("where", ["MAIL", "RCPT", "dot", "size"])
+async def test_in_doubt_another_gateways_refusal_is_no_failure(tmp_path: Path, where: str) -> None:
+    """The first gateway may deliver it: no report, and once it is back it is asked again and has it."""
+    async with bench(tmp_path, gateways=2) as it:
+        message_id, first, other = await _lose(it)
+        await first.stop()
+        other.at_mail = ["550 5.7.1 not you"] * 9 if where == "MAIL" else []
+        other.at_rcpt = {OUTSIDE: "550 5.1.1 unknown here"} if where == "RCPT" else {}
+        other.at_dot = ["554 5.6.0 no"] * 9 if where == "dot" else []
+        other.extensions = ("SIZE 10",) if where == "size" else other.extensions
+        for _ in range(4):
+            await it.pass_time(16 * params.MINUTE)
+        assert not other.queued
+        assert not it.mailbox.reports
+        assert (await it.outbox.status()).messages == 1
+        await first.start()
+        await it.pass_time(params.HOUR)
+        assert list(first.queued) == [message_id]
+        assert not it.mailbox.reports
+        assert (await it.outbox.status()).messages == 0
+
+
+async def test_in_doubt_with_two_gateways_neithers_refusal_is_a_failure(tmp_path: Path) -> None:
+    """Both lost their replies; the second has it no more, and the first delivers it."""
+    async with bench(tmp_path, gateways=2) as it:
+        message_id, first, other = await _lose(it)
+        await first.stop()
+        other.at_dot = ["lose"]
+        await it.pass_time(16 * params.MINUTE)
+        await it.restart()
+        assert other.envelope_ids == [message_id]
+        other.at_rcpt = {OUTSIDE: "550 5.1.1 unknown here"}
+        await it.pass_time(16 * params.MINUTE)
+        assert not it.mailbox.reports
+        await other.stop()
+        await first.start()
+        await it.pass_time(params.HOUR)
+        assert list(first.queued) == [message_id]
+        assert not it.mailbox.reports
+        assert (await it.outbox.status()).messages == 0
+
+
+async def test_in_doubt_the_same_gateways_refusal_at_mail_is_no_failure(tmp_path: Path) -> None:
+    """It refuses MAIL before it has looked for the envelope ID."""
+    async with bench(tmp_path) as it:
+        gateway = it.gateways[0]
+        gateway.at_dot = ["lose"]
+        message_id = await it.outbox.accept(submission(OUTSIDE))
+        await it.settled()
+        gateway.at_mail = ["552 5.3.4 too large by now"]
+        await it.pass_time(params.MINUTE)
+        assert not it.mailbox.reports
+        await it.pass_time(params.MINUTE)
+        assert list(gateway.queued) == [message_id]
+        assert (await it.outbox.status()).messages == 0
+
+
+@pytest.mark.parametrize("where", ["RCPT", "dot"])
+async def test_in_doubt_the_same_gateways_refusal_is_a_failure(tmp_path: Path, where: str) -> None:
+    """The only one that could have it says that it has nothing."""
+    async with bench(tmp_path) as it:
+        gateway = it.gateways[0]
+        gateway.at_dot = ["lose"]
+        await it.outbox.accept(submission(OUTSIDE))
+        await it.settled()
+        gateway.at_rcpt = {OUTSIDE: "550 5.1.1 unknown here"} if where == "RCPT" else {}
+        gateway.at_dot = ["550 5.1.1 refused"] if where == "dot" else []
+        await it.pass_time(params.MINUTE)
+        assert "Status: 5.1.1" in it.mailbox.report()
+
+
+async def test_given_up_in_doubt_the_report_says_so(tmp_path: Path) -> None:
+    """Nobody could be asked for five days: what she is told is not that nobody has it."""
+    async with bench(tmp_path) as it:
+        gateway = it.gateways[0]
+        gateway.at_dot = ["lose"]
+        await it.outbox.accept(submission(OUTSIDE, notify="FAILURE"))
+        await it.settled()
+        await gateway.stop()
+        await it.pass_time(5 * params.DAY)
+        assert "a gateway may have the message" in it.mailbox.report()
+
+
 async def test_only_the_gateway_of_the_domain_record_is_talked_to(tmp_path: Path) -> None:
     """Another member of the domain at its address hears nothing, not even EHLO."""
     async with bench(tmp_path) as it:
@@ -259,6 +342,38 @@ async def test_without_a_gateway_mail_is_kept(tmp_path: Path) -> None:
         await gateway.stop()
 
 
+@pytest.mark.parametrize("begun", [False, True])
+async def test_within_a_minute_of_a_gateways_return_mail_goes_out(tmp_path: Path, begun: bool) -> None:
+    """However long it was away; also where it may have the message already."""
+    async with bench(tmp_path) as it:
+        gateway = it.gateways[0]
+        if begun:
+            await _lose(it)
+        await gateway.stop()
+        if not begun:
+            await it.outbox.accept(submission(OUTSIDE))
+            await it.settled()
+        for _ in range(12):
+            await it.pass_time(10 * params.MINUTE)
+        assert (await it.outbox.status()).waiting == 1
+        await gateway.start()
+        await it.pass_time(params.MINUTE)
+        assert len(gateway.queued) == 1
+        assert (await it.outbox.status()).messages == 0
+
+
+async def test_who_is_deferred_by_a_gateway_is_not_asked_about_every_minute(tmp_path: Path) -> None:
+    """It was reached and has said "later": the pauses grow."""
+    async with bench(tmp_path) as it:
+        it.gateways[0].at_rcpt = {OUTSIDE: "451 4.4.3 later"}
+        await it.outbox.accept(submission(OUTSIDE))
+        await it.settled()
+        for _ in range(60):
+            await it.pass_time(params.MINUTE)
+        asked = sum(line.startswith("RCPT") for line in it.gateways[0].commands)
+        assert asked < 12
+
+
 async def _lose(it: Bench) -> tuple[str, FakeGateway, FakeGateway]:
     """Submit a message whose first gateway queues it and loses the reply; gives its ID, that gateway, the other."""
     for gateway in it.gateways:
@@ -267,6 +382,6 @@ async def _lose(it: Bench) -> tuple[str, FakeGateway, FakeGateway]:
     await it.settled()
     for gateway in it.gateways:
         gateway.at_dot = []
-    first, other = sorted(it.gateways, key=lambda gateway: len(gateway.queued), reverse=True)
-    assert (len(first.queued), len(other.queued)) == (1, 0)
+    first, other = sorted([it.gateways[0], it.gateways[-1]], key=lambda gateway: len(gateway.queued), reverse=True)
+    assert sum(len(gateway.queued) for gateway in it.gateways) == 1
     return message_id, first, other

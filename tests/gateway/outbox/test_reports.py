@@ -178,3 +178,5 @@ def test_attempts_become_rarer_and_end_in_time() -> None:
     assert next_attempt(0, 1, until) == 10 * params.SECOND
     assert next_attempt(params.DAY, 100, until) == params.DAY + 30 * params.MINUTE
     assert next_attempt(until - 1, 100, until) == until
+    assert next_attempt(0, 1, until, unreached=True) == 10 * params.SECOND
+    assert next_attempt(0, 100, until, unreached=True) == params.MINUTE

@@ -1,16 +1,17 @@
 """From entries to messages: every branch, in virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from gateway.mailbox.model import Filed, Incoming
 from gateway.mailbox.store import MailStore
 from gateway.sync import ingest as module
-from gateway.sync.ingest import TRIES, Ingest
+from gateway.sync.ingest import RETRIEVERS, TRIES, Ingest
 from gateway.sync.rules import SIGNED, UNVERIFIED
 from p2pcore.errors import CannotKnow, CertificateRefused, NotAuthorised, Tampered, Unreachable
 from p2pcore.mail.retrieve import Retriever
@@ -35,7 +36,7 @@ class Scene(Sending):
         self.filed = 0
         self.ingest = self.fresh()
 
-    def fresh(self) -> Ingest:
+    def fresh(self, compromised: Set[bytes] = frozenset()) -> Ingest:
         """An ingest as the next run of the agent makes it."""
         made = Ingest(
             self.store,
@@ -43,6 +44,7 @@ class Scene(Sending):
             [self.alice.hpke_key],
             "example.org",
             give_up=self.given_up.append,
+            compromised=lambda certificate: certificate.serial in compromised,
         )
         made.on_filed = self._count
         return made
@@ -268,6 +270,27 @@ def test_keywords(tmp_path: Path) -> None:
     scene(tmp_path, test)
 
 
+@pytest.mark.parametrize("role", ["gateway", "user"])
+def test_compromised(tmp_path: Path, role: str) -> None:
+    """What a key signed that is in other hands by now is shown, as unverified, whatever it claims."""
+
+    async def test(s: Scene) -> None:
+        bob = s.world.user("bob")
+        s.ingest = s.fresh(compromised={s.gateway.certificate.serial, bob.certificate.serial})
+        if role == "user":
+            own = {"verdicts": Verdicts(), "reverse_path": "bob@example.org", "trace": b"Received: a\r\n"}
+            await s.ingest.take([s.entry(s.notification(b"From: bob@example.org\r\n\r\n1", signer=bob, **own), bob)])
+        else:
+            await s.ingest.take([s.entry(s.notification())])
+        await s.work()
+        assert await s.flags() == [{UNVERIFIED}]
+        ((message,),) = [await s.messages()]
+        assert b"x-p2pmail=fail (signed with a key that is in other hands)" in message
+        assert b"x-p2pmail=pass" not in message
+
+    scene(tmp_path, test)
+
+
 def test_quarantine(tmp_path: Path) -> None:
     """What the gateway's DMARC verdict quarantines is in Junk."""
 
@@ -328,6 +351,33 @@ def test_clean_up_is_told_once_for_what_is_in_hand(tmp_path: Path) -> None:
             await s.work()
         assert len(await s.messages()) == 20
         assert s.filed == 1
+
+    scene(tmp_path, test)
+
+
+def test_what_waits_to_be_filed_is_bounded_in_octets(tmp_path: Path) -> None:
+    """While the store is busy no more is fetched than it can take at once, beside what every retriever holds."""
+
+    async def test(s: Scene) -> None:
+        content = CONTENT + bytes([65]) * 1_000
+        busy = asyncio.Event()
+        file_incoming = s.store.file_incoming
+
+        async def file_slowly(items: Sequence[Incoming]) -> tuple[Filed, ...]:
+            await busy.wait()
+            return await file_incoming(items)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "GROUP_OCTETS", 5 * len(content))
+            patch.setattr(s.store, "file_incoming", file_slowly)
+            await s.ingest.take([s.entry(s.notification(content + bytes([65 + n]))) for n in range(100)])
+            await s.work(60)
+            assert len(s.replicas.given) <= 5 + 5 + RETRIEVERS
+            busy.set()
+            s.ingest = s.fresh()
+            await s.ingest.take([s.entry(s.notification(content + bytes([65 + n]))) for n in range(100)])
+            await s.work()
+        assert len(await s.messages()) == 100
 
     scene(tmp_path, test)
 

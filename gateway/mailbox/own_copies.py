@@ -1,0 +1,40 @@
+"""The copies in Sent that this machine files by itself: they give way to the ones that her mail reader files later."""
+
+from typing import Final
+
+from gateway.mail.header_section import header_of, message_id
+from gateway.mailbox import contents
+from gateway.mailbox.database import Transaction
+from gateway.mailbox.model import Mailbox, NewMessage
+from gateway.mailbox.rows import Held, held, take_out
+
+OWN_COPY: Final = "$P2PMailCopy"  # the keyword of such a copy
+
+_ALIKE: Final = (
+    "SELECT uid, head FROM messages JOIN contents c ON c.id = content_id"
+    " WHERE mailbox_id = ? AND instr(' ' || flags || ' ', ?) AND instr(envelope, ?)"
+)
+
+
+def superseded(transaction: Transaction, mailbox: Mailbox, item: NewMessage) -> list[Held]:
+    """Return our copies of a message that is about to be appended: of the same Message-ID, in the mailbox for Sent.
+
+    Raises OSError.
+    """
+    if mailbox.special_use != "\\Sent":
+        return []
+    identifier = message_id(header_of(item.content))
+    if not identifier:
+        return []
+    alike = transaction.connection.execute(_ALIKE, (mailbox.id, f" {OWN_COPY} ", identifier))
+    return held(
+        transaction.database,
+        mailbox.id,
+        [uid for uid, head in list(alike) if message_id(header_of(head)) == identifier],  # not a part of it
+    )
+
+
+def give_way(transaction: Transaction, mailbox: Mailbox, copies: list[Held]) -> None:
+    """Take copies out again; whoever has the mailbox open is told as of an EXPUNGE."""
+    take_out(transaction, mailbox.id, copies)
+    contents.release(transaction, (one.placed.content_id for one in copies))
