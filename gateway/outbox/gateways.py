@@ -92,9 +92,9 @@ class GatewayDelivery:
         ordered = in_order(self._gateways(), message_id)
         if parcel is None:
             return ordered
-        ordered.sort(key=lambda gateway: gateway.certificate != parcel.gateway)
+        ordered.sort(key=lambda gateway: gateway.hpke_key != parcel.gateway)
         if parcel.begun and self._clock() - parcel.begun < self._limits.relay_switch_after:
-            return [gateway for gateway in ordered if gateway.certificate == parcel.gateway]
+            return [gateway for gateway in ordered if gateway.hpke_key == parcel.gateway]
         return ordered
 
     async def _transact(self, session: RelaySession, message: Message, group: "_Group") -> None:
@@ -130,7 +130,7 @@ class GatewayDelivery:
             group.parcel,
             number,
             [recipient.number for recipient in group.recipients],
-            session.gateway.certificate,
+            session.gateway.hpke_key,
             self._clock(),
         )
         last = await self._send(session, message, group, before)
@@ -186,7 +186,7 @@ class _Group:
 
     def doubts(self, gateway: GatewayInfo) -> bool:
         """Whether another gateway than this one may have the message for them, so that no refusal is believed here."""
-        return self.parcel is not None and not self.parcel.only_with(gateway.certificate)
+        return self.parcel is not None and not self.parcel.only_with(gateway.hpke_key)
 
     def unreached(self, gateway: GatewayInfo, failure: Unreachable) -> Outcome:
         """Return what a session that did not come about, or broke, means for them."""
@@ -213,17 +213,17 @@ class _Sessions:
 
     async def to(self, gateway: GatewayInfo) -> RelaySession:
         """Return the session with `gateway`. Raises Unreachable."""
-        known = self._known.get(gateway.certificate)
+        known = self._known.get(gateway.hpke_key)
         if known is None:
             session = await self._stack.enter_async_context(self._dialler.session(gateway))
-            known = self._known[gateway.certificate] = session
+            known = self._known[gateway.hpke_key] = session
         if isinstance(known, Unreachable):
             raise known
         return known
 
     def forget(self, gateway: GatewayInfo, failure: Unreachable) -> None:
         """Answer with `failure` from now on."""
-        self._known[gateway.certificate] = failure
+        self._known[gateway.hpke_key] = failure
 
 
 def _cannot(session: RelaySession, message: Message) -> Outcome | None:

@@ -80,8 +80,9 @@ class Message:
 class Parcel:
     """The recipients of one transaction with a gateway: once DATA was begun, they share one ENVID for good.
 
-    `gateways` (certificate digests) are those where DATA was begun and not answered, the latest first; the last one
-    asked where all were answered. `begun` is when the first unanswered DATA at the latest was, 0 where all were.
+    `gateways` (digests of their HPKE keys, which outlive a renewal of the certificate) are those where DATA was begun
+    and not answered, the latest first; the last one asked where all were answered. `begun` is when the first unanswered
+    DATA at the latest was, 0 where all were.
     """
 
     number: int

@@ -202,5 +202,5 @@ def in_order(gateways: Sequence[GatewayInfo], purpose: str) -> list[GatewayInfo]
     """Return the gateways that take submissions, in the same order for one `purpose`, in others for others."""
     return sorted(
         (gateway for gateway in gateways if gateway.port),
-        key=lambda gateway: hashlib.sha256(purpose.encode() + gateway.certificate).digest(),
+        key=lambda gateway: hashlib.sha256(purpose.encode() + gateway.hpke_key).digest(),
     )

@@ -49,9 +49,10 @@ class FakeMta:
     port: int = 0
     at_dot: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    async def start(self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        """Listen; with `tls` from the first octet."""
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
-        self._server = await asyncio.start_server(self._serve, host, port, limit=1 << 24)
+        self._server = await asyncio.start_server(self._serve, host, port, limit=1 << 24, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -146,6 +147,10 @@ class _Session:
             if reply.startswith("2"):
                 self._rcpts.append(command)
             return reply
+        if verb == "STARTTLS":
+            return mta._reply("STARTTLS", "454 4.7.0 no TLS here")
+        if verb == "AUTH":
+            return mta._reply("AUTH", "235 2.7.0 welcome")
         if verb == "RSET":
             self._reset()
         return "250 2.0.0 ok"

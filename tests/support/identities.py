@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from p2pcore import params, records
 from p2pcore.crypto.certificates import Authority, Certificate, parse_certificate
 from p2pcore.crypto.keys import HpkeKey, SigningKey
@@ -81,6 +83,14 @@ class World:
 
     def directory(self, epoch: int = 1, now: int | None = None) -> Member:
         return self._member("directory", ["directory"], now=now, epoch=epoch)
+
+    def renewed(self, member: Member) -> Member:
+        """`member` with a new certificate for the same keys."""
+        old, key = member.certificate, SigningKey.from_bytes(member.identity.signing_key)
+        hpke = member.hpke.public_bytes if member.hpke else None
+        der = self.authority.issue(old.role, [member.identity.name], key.public_bytes, hpke, self.clock())
+        identity = msgspec.structs.replace(member.identity, certificate=der)
+        return Member(identity, Signer(key, parse_certificate(der)), member.hpke)
 
     def _member(self, role: Role, names: Sequence[str], *, now: int | None, epoch: int = 0) -> Member:
         key = SigningKey.generate()

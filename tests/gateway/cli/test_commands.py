@@ -144,7 +144,8 @@ def test_status_with_nothing_running(p2pmail: Command, site: Site) -> None:
     """It says that nothing runs and how to start it; with a bad configuration it says that."""
     ended = p2pmail("status", "-c", site.config_file)
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == f"error: {site.directory}: no p2pmail process is running here; start it: p2pmail run\n"
+    start = f"p2pmail run -c {site.config_file}"
+    assert ended.err == f"error: {site.directory}: no p2pmail process is running here; start it: {start}\n"
     missing = p2pmail("status", "-c", site.directory / "other.toml", "--json")
     assert missing.code == 2
     assert "other.toml: does not exist; name it with -c" in missing.err

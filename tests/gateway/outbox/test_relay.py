@@ -79,6 +79,18 @@ async def test_a_lost_reply_is_asked_for_at_the_same_gateway(tmp_path: Path) -> 
         assert (await it.outbox.status()).messages == 0
 
 
+async def test_a_renewed_certificate_makes_it_no_other_gateway(tmp_path: Path) -> None:
+    """It keeps its keys, its queue, and so whatever may be in doubt there."""
+    async with bench(tmp_path, gateways=2) as it:
+        message_id, first, other = await _lose(it)
+        await first.stop()
+        first.member = it.world.renewed(first.member)
+        await first.start()
+        await it.pass_time(params.MINUTE)
+        assert first.envelope_ids == [message_id, message_id]
+        assert not other.envelope_ids
+
+
 async def test_another_gateway_gets_it_only_after_a_while(tmp_path: Path) -> None:
     """The first one is gone with the message; restarts in between forget nothing."""
     async with bench(tmp_path, gateways=2) as it:

@@ -1,6 +1,7 @@
 """An outbox with everything around it: a network in memory, gateways on TLS sockets, a mailbox."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -111,7 +112,8 @@ class FakeGateway:
 
     @property
     def info(self) -> GatewayInfo:
-        return GatewayInfo("localhost", self.port, self.member.certificate.fingerprint, bytes(32))
+        key = hashlib.sha256(self.member.hpke_key.public_bytes).digest()
+        return GatewayInfo("localhost", self.port, self.member.certificate.fingerprint, key)
 
     @property
     def envelope_ids(self) -> list[str]:
