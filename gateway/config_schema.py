@@ -45,6 +45,8 @@ class NodeSection(Section, frozen=True):
     advertise: Annotated[str, _doc('"host:port" told to others where it differs from listen; empty: the same')] = ""
     bootstrap: Annotated[tuple[Endpoint, ...], _doc("nodes to begin with, beside those remembered and recorded")] = ()
     quota: Annotated[int, _size("octets this node keeps for others", ge=0)] = 10 << 30
+    disk_reserve: Annotated[int, _size("octets of the disk that it leaves free", ge=0)] = 64 << 20
+    max_connections: Annotated[int, _doc("connections at once", ge=1, le=100_000)] = 2_000
 
 
 class ReplicationSection(Section, frozen=True):
@@ -105,6 +107,7 @@ class SubmissionSection(Section, frozen=True):
         Endpoint("127.0.0.1", 1587),
     )
     save_sent: Annotated[bool, _doc("file a copy in Sent, unless the mail reader has filed its own")] = True
+    sent_grace: Annotated[int, _doc("seconds that the mail reader has for filing its own", ge=0, le=86_400)] = 60
     deliver: Annotated[
         Literal["gateway", "direct"], _doc('mail for other domains: by a "gateway", or "direct" from here by MX')
     ] = "gateway"
@@ -128,9 +131,9 @@ class RelaySection(Section, frozen=True):
 
 
 class DkimSection(Section, frozen=True):
-    """The signature on mail to other domains; `p2pmail dkim` prints the DNS record."""
+    """The signature on mail to other domains; `p2pmail dkim` prints its DNS records."""
 
-    selector: Annotated[str, _doc("name of this gateway's key in DNS; empty: the first label of smtp.hostname")] = ""
+    selector: Annotated[str, _doc("name of this gateway's keys in DNS; empty: the first label of smtp.hostname")] = ""
 
 
 class OutboundSection(Section, frozen=True):
@@ -138,6 +141,9 @@ class OutboundSection(Section, frozen=True):
 
     port: Annotated[int, _doc("port of other domains' MX hosts", ge=1, le=65_535)] = 25
     smarthost: Annotated[str, _doc('"host:port" that takes all mail to other domains; empty: their MX hosts do')] = ""
+    smarthost_user: Annotated[str, _doc("name to log in there with, over verified TLS; empty: no login")] = ""
+    smarthost_password_file: Annotated[str, _doc("file whose first line is the password for that")] = ""
+    mta_sts: Annotated[bool, _doc("obey other domains' MTA-STS policies (RFC 8461)")] = True
     retry_first: Annotated[int, _doc("seconds until the first retry; then doubled", ge=1)] = 300
     retry_last: Annotated[int, _doc("seconds between retries at most", ge=1)] = 14_400
     resolvers: Annotated[tuple[Endpoint, ...], _doc('DNS servers, as "192.0.2.53:53"; empty: those of the system')] = ()

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import msgspec
 import uvloop
 
 from gateway import logs
@@ -26,17 +27,19 @@ from gateway.endpoints import check_endpoints
 from gateway.founding import open_directory
 from gateway.imap.params import ImapLimits
 from gateway.imap.server import ImapServer
-from gateway.network import Member, Network, signer_of, told_contacts
+from gateway.network import Member, Network, Signers, told_contacts
 from gateway.outboxes import Outboxes
 from gateway.queues import Queues
 from gateway.relaying import Relaying, courier_of, start_relaying
+from gateway.renewing import Renewals
 from gateway.resolver import Resolver
-from gateway.site import Site, make_private
+from gateway.site import Site, check_access, make_private
 from gateway.smtp.server import GatewaySmtp
 from gateway.smtp.settings import SmtpLimits, SmtpSettings, SubmissionSettings
 from gateway.smtp.submission import SubmissionServer
 from gateway.starting import settle_memory, starting, tls_context, until_signalled
 from gateway.status import Status
+from p2pcore.client.availability import Availability
 from p2pcore.clock import Clock, system_clock
 from p2pcore.crypto.keys import HpkeKey
 from p2pcore.crypto.trust import Trust
@@ -47,7 +50,7 @@ from p2pcore.directory.publishing import DirectoryPublisher
 from p2pcore.mail.names import DomainNames
 from p2pcore.mail.send import Sender
 from p2pcore.node.node import Node
-from p2pcore.node.settings import NodeSettings
+from p2pcore.node.settings import Limits, NodeSettings
 
 WhenUp = Callable[[], Coroutine[None, None, None]]
 
@@ -82,35 +85,42 @@ async def running(site: Site) -> AsyncIterator[Status]:
     with starting(f"{site.directory}"):
         for place in (site.cache, site.temporary):
             make_private(place)
+        check_access(site.cache, site.temporary, site.accounts)
     roles = config.domain.roles
     async with AsyncExitStack() as stack:
         network, own = await _join_network(stack, site, clock)
         names = network.names
         assert names is not None
+        renewals = Renewals(network)
         node = await _start_node(stack, site, network) if "node" in roles else None
         directory = await _start_directory(stack, site, network, names) if "directory" in roles else None
         stack.push_async_callback(names.stop)
         await names.start()
         resolver = Resolver(config.outbound.resolvers)
         relaying = await _start_gateway(stack, site, network, names, resolver) if "gateway" in roles else None
+        await renewals.follow_machine(stack, own.replicas, site, relaying.server.renew if relaying else None)
         accounts = Accounts(site)
         stack.push_async_callback(accounts.close_all)
-        courier = courier_of(config, resolver) if config.submission.deliver == "direct" else None
+        courier = courier_of(site, resolver, clock) if config.submission.deliver == "direct" else None
         outboxes = Outboxes(site, network, courier)
-        agents = Agents(site, network, accounts, outboxes)
+        agents = Agents(site, network, renewals, accounts, outboxes)
         stack.push_async_callback(agents.stop)
         if "agent" in roles:
             await agents.start()
             await _start_imap(stack, site, accounts)
             await _start_submission(stack, site, accounts, outboxes, clock)
         queues = Queues(relaying, lambda: outboxes.all)
-        status = Status(site, network, own.peers, node, accounts, queues)
+        availability = Availability(network.substrate, own.signer.certificate.node_id, clock, site.uptimes)
+        stack.push_async_callback(availability.stop)
+        await availability.start()
+        status = Status(site, network, renewals, own.peers, node, accounts, agents, queues, availability)
         administration = Administration(
             site,
             directory,
             account_added=agents.add,
             account_removed=agents.remove,
             password_changed=accounts.reload_password,
+            keys_changed=agents.reload,
             record_changed=names.adopt,
             contacts=lambda: told_contacts(network, own, advertised(config)),
         )
@@ -127,7 +137,8 @@ async def _join_network(stack: AsyncExitStack, site: Site, clock: Clock) -> tupl
     is_node = "node" in config.domain.roles
     with starting(f"{site.directory}: identity of {identity.role} {identity.name}"):
         trust = Trust(identity.authority, config.domain.name)
-        signer = signer_of(identity, trust)
+        signers = Signers(trust)
+        signer = signers.of(identity)
     substrate = KademliaSubstrate(
         signer,
         trust,
@@ -139,17 +150,21 @@ async def _join_network(stack: AsyncExitStack, site: Site, clock: Clock) -> tupl
     stack.push_async_callback(substrate.stop)
     with starting("node.listen"):
         await substrate.start([(endpoint.host, endpoint.port, None) for endpoint in config.node.bootstrap])
-    network = Network(trust, substrate, clock, site.temporary)
+    network = Network(trust, signers, substrate, clock, site.temporary)
     own = await stack.enter_async_context(network.member(identity))
     keys = [HpkeKey.from_bytes(key) for key in opening]
-    network.names = DomainNames(own.replicas, trust, clock, site.cache, config.domain.name, keys)
+    network.names = DomainNames(
+        own.replicas, trust, clock, site.cache, config.domain.name, keys, clock_difference=own.peers.clock_difference
+    )
     return network, own
 
 
 async def _start_node(stack: AsyncExitStack, site: Site, network: Network) -> Node:
     identity = site.identity("node")
-    settings = NodeSettings(directory=site.node, listen=site.config.node.listen, quota=site.config.node.quota)
-    signer = signer_of(identity, network.trust)
+    config = site.config.node
+    limits = Limits(disk_reserve=config.disk_reserve, connections=config.max_connections)
+    settings = NodeSettings(site.node, config.listen, config.quota, limits)
+    signer = network.signers.of(identity)
     node = Node(settings, identity, signer, network.trust, network.substrate, network.clock, network.replication)
     stack.push_async_callback(node.stop)
     with starting(f"{site.node} or node.listen"):
@@ -160,11 +175,12 @@ async def _start_node(stack: AsyncExitStack, site: Site, network: Network) -> No
 async def _start_directory(stack: AsyncExitStack, site: Site, network: Network, names: DomainNames) -> Directory:
     directory = await asyncio.to_thread(open_directory, site)
     stack.callback(directory.close)
-    member = await stack.enter_async_context(network.member(site.identity("directory")))
-    network.trust.add(directory.signer.certificate.der)
+    newest = directory.signer.certificate  # the book's: it renews itself
+    identity = msgspec.structs.replace(site.identity("directory"), certificate=newest.der)
+    member = await stack.enter_async_context(network.member(identity))
     await names.adopt(await asyncio.to_thread(directory.current_record))
     spreader = HeadSpreader(network.substrate, member.replicas)
-    publisher = DirectoryPublisher(directory, member.replicas, spreader, trust=network.trust)
+    publisher = DirectoryPublisher(directory, member.replicas, spreader, trust=network.trust, own=member.signer)
     await publisher.start()
     stack.push_async_callback(publisher.stop)
     return directory
@@ -207,6 +223,7 @@ async def _start_imap(stack: AsyncExitStack, site: Site, accounts: Accounts) -> 
         message_size=config.smtp.max_message_size,
     )
     server = ImapServer(accounts, tls_context(site), limits, spool_directory=site.temporary)
+    accounts.on_close(server.dismiss)
     stack.push_async_callback(server.stop)
     with starting("imap.listen or imaps.listen"):
         await server.start(list(config.imap.listen), list(config.imaps.listen))

@@ -8,7 +8,6 @@ import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 Metric = Callable[[int, int], int]
 Neighbours = Callable[[int], tuple[int, ...]]
@@ -22,13 +21,6 @@ def hamming(a: int, b: int) -> int:
 def xor(a: int, b: int) -> int:
     """Return Kademlia's distance, in which the first bit that differs outweighs all that follow."""
     return a ^ b
-
-
-class Choice(StrEnum):
-    """Which neighbours a node keeps."""
-
-    NEAREST = "nearest"  # the closest to its own ID, as p2pMail has it
-    TABLE = "table"  # a routing table's: some in every part of the ID space
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,11 @@ from p2pcore.crypto.trust import Trust
 from p2pcore.dht.contact import Contact
 from p2pcore.errors import CertificateRefused, ClockSkew
 from p2pcore.records import Role
-from p2pcore.sim.population import host_of
+from p2pcore.sim.population import PORT, host_of
 from p2pcore.sim.virtual_time import START
 
 DOMAIN = "example.org"
 CERTIFICATE_OCTETS = 520  # a node's, DER: what an introduction costs
-_PORT = 4_000
 
 
 class BelievedTrust(Trust):
@@ -64,7 +63,7 @@ class Member:
     @property
     def contact(self) -> Contact:
         node_id = self.certificate.node_id
-        return Contact(node_id, host_of(node_id), _PORT)
+        return Contact(node_id, host_of(node_id), PORT)
 
 
 def member(trust: BelievedTrust, role: Role, name: str) -> Member:

@@ -9,9 +9,9 @@ from p2pcore.dht.contact import Contact
 from p2pcore.dht.table import Table
 
 ID_BITS = 8 * params.KEY_SIZE
-_PORT = 4_000
+PORT = 4_000
 _LEVEL = 5  # prefix bits between the samples offered to a table; finer than its buckets only where it splits no more
-_TABLES = 4_000  # kept ready; one of 10⁵ nodes takes some 500 kB
+_TABLES = 500  # kept ready; one of 10⁵ nodes takes some 500 kB
 
 
 class Population:
@@ -37,7 +37,7 @@ class Population:
     def contact(self, index: int) -> Contact:
         """Return the node as others know it."""
         octets = self.ids[index].to_bytes(params.KEY_SIZE, "big")
-        return Contact(octets, host_of(octets), _PORT)
+        return Contact(octets, host_of(octets), PORT)
 
     def index(self, contact: Contact) -> int:
         """Return the place of a contact that `contact` gave."""

@@ -30,12 +30,12 @@ class Sessions:
     @property
     def scale(self) -> float:
         """The Weibull distribution's scale, ms."""
-        return self.median_up / math.log(2) ** (1 / self.shape)
+        return float(self.median_up / math.log(2) ** (1 / self.shape))
 
     @property
     def mean_up(self) -> float:
         """The mean session, ms."""
-        return float(self.scale * math.gamma(1 + 1 / self.shape))
+        return self.scale * math.gamma(1 + 1 / self.shape)
 
     @property
     def mean_down(self) -> float:
