@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help run test interop check format bench plots clean
+.PHONY: help run test fuzz faults interop check format bench plots clean
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
@@ -18,6 +18,13 @@ run: $(READY) ## a complete one-machine network on loopback, data under ./var
 
 test: $(READY) ## every test
 	$(BIN)/pytest -n auto --dist loadfile
+
+fuzz: $(READY) ## every property and fuzz test, fifty times as long as in `make test`
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -n auto --dist loadfile --timeout 0 \
+		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
+
+faults: $(READY) ## every fault at every suspension of a mail's way, each a run of its own (a quarter of an hour)
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 interop: $(READY) ## real Thunderbird, Postfix, swaks and mbsync against a running p2pmail; installs them where apt works
 	sh tests/interop/install.sh

@@ -1,8 +1,12 @@
 """Host and port of a listener or peer."""
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from p2pcore.errors import Malformed
+
+_PORT: Final = re.compile(r"[0-9]{1,5}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +21,12 @@ class Endpoint:
         """Return the endpoint that "host:port" or "[v6]:port" names. Raises Malformed."""
         host, colon, port = text.rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
-        if not colon or not host or (":" in host and not bracketed):
+        bare = host[1:-1] if bracketed else host
+        if not colon or not bare or "[" in bare or "]" in bare or (":" in bare and not bracketed):
             raise Malformed(f"endpoint {text!r}: not of the form host:port or [IPv6]:port")
-        if not (port.isascii() and port.isdigit()) or int(port) > 65_535:
+        if not _PORT.match(port) or int(port) > 65_535:
             raise Malformed(f"endpoint {text!r}: port is not a number from 0 to 65535")
-        return cls(host[1:-1] if bracketed else host, int(port))
+        return cls(bare, int(port))
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

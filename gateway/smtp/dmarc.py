@@ -15,6 +15,7 @@ MAX_FROM_DOMAINS = 4  # a header with more authors' domains than this is no mail
 
 _REQUESTS: dict[str, Request] = {"none": "none", "quarantine": "quarantine", "reject": "reject"}
 _TAG = re.compile(r"\s*([A-Za-z]+)\s*=\s*([!-:<-~]*)\s*\Z")
+_PERCENT = re.compile(r"[0-9]{1,3}\Z")  # RFC 7489 §6.4: dmarc-percent
 _FROM = re.compile(rb"(?:\A|\n)from[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
 
 
@@ -61,7 +62,7 @@ def parse_policy(record: bytes) -> Policy | None:
         _request(tags.get("sp", "")) or request,
         strict_dkim=tags.get("adkim", "r").lower() == "s",
         strict_spf=tags.get("aspf", "r").lower() == "s",
-        percent=min(100, int(percent)) if percent.isascii() and percent.isdigit() else 100,
+        percent=min(100, int(percent)) if _PERCENT.match(percent) else 100,
     )
 
 

@@ -130,6 +130,26 @@ def test_the_content_is_returned_only_when_asked_for_and_failed(
     assert (b"body" in returned.as_bytes()) == (kind == "message/rfc822")
 
 
+@pytest.mark.parametrize(
+    ("content", "full", "kind"),
+    [
+        ("Subject: Grüße\r\n\r\nbody\r\n".encode(), False, b"message/global-headers"),
+        ("Subject: Grüße\r\n\r\nbody\r\n".encode(), True, b"message/global"),
+        (b"Subject: \xff\r\n\r\nbody\r\n", False, b"text/rfc822-headers"),
+        ("Subject: x\r\n\r\nüber\r\n".encode(), True, b"message/rfc822"),
+    ],
+)
+def test_internationalised_messages_are_returned_under_their_own_types(content: bytes, full: bool, kind: bytes) -> None:
+    """RFC 6533 §4: a header in UTF-8 makes the returned part a message/global or message/global-headers."""
+    assert b"Content-Type: " + kind + b"\r\n" in build(report(content=content, full=full))
+
+
+def test_an_original_recipient_keeps_its_utf_8_form() -> None:
+    """RFC 6533 §3: what was escaped stays so, what was not is; + and = are no characters of the 7-bit form."""
+    status = replace(FAILED, original="utf-8;gr\\x{FC}ße+x@remote.example")
+    assert b"Original-Recipient: utf-8; gr\\x{FC}\\x{DF}e\\x{2B}x@remote.example\r\n" in build(report(status))
+
+
 def test_non_ascii_addresses_have_a_seven_bit_form() -> None:
     """RFC 6533 §3: the address type is utf-8 and what is not printable ASCII is escaped."""
     octets = build(report(RecipientStatus("grüße@müller.example", "failed", "5.6.7")))

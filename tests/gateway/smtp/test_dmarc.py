@@ -39,6 +39,7 @@ def test_any_record_is_a_policy_or_none(tail: bytes) -> None:
         (b"v=DMARC1; p=reject; unknown=x; rua=mailto:a@b.example", Policy("reject", "reject")),
         (b"v=DMARC1; rua=mailto:a@b.example", Policy("none", "none")),
         (b"v=DMARC1; p=reject; pct=1000", Policy("reject", "reject")),
+        (b"v=DMARC1; p=reject; pct=" + b"1" * 5_000, Policy("reject", "reject")),
         (b"v=DMARC1", None),
         (b"p=reject; v=DMARC1", None),
         (b"v=dmarc1; p=reject", None),
