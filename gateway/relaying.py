@@ -4,19 +4,21 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from gateway.config import Config
-from gateway.config_rules import dkim_selector, relay_endpoint, smarthost
+from gateway.config_rules import relay_endpoint, smarthost
+from gateway.errors import ConfigurationError
 from gateway.network import Member
 from gateway.outbound.bounce import Reporter
-from gateway.outbound.courier import Courier
+from gateway.outbound.courier import Courier, Login
 from gateway.outbound.destinations import Destinations
 from gateway.outbound.dkim import DkimSigner
+from gateway.outbound.mta_sts import MtaSts
 from gateway.outbound.mx import MailExchangers
 from gateway.outbound.network import NetworkDelivery
 from gateway.outbound.queue import Queue
 from gateway.outbound.schedule import Schedule
 from gateway.outbound.service import Outbound
 from gateway.outbound.storage_key import KEY_NAME, load_storage_key
+from gateway.outbound.sts_cache import PolicyCache
 from gateway.resolver import Resolver
 from gateway.site import Site
 from gateway.smtp.relay import RelayServer
@@ -26,6 +28,8 @@ from p2pcore.clock import Clock
 from p2pcore.crypto.trust import Trust
 from p2pcore.mail.names import DomainNames
 from p2pcore.mail.send import Sender
+
+_MAX_PASSWORD = 1_000  # octets of its line
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,9 @@ class Relaying:
     server: RelayServer
 
 
-def courier_of(config: Config, resolver: Resolver) -> Courier:
-    """Return the courier to other domains' MX hosts, or to the smarthost."""
+def courier_of(site: Site, resolver: Resolver, clock: Clock) -> Courier:
+    """Return the courier to other domains' MX hosts, or to the smarthost. Raises ConfigurationError."""
+    config = site.config
     relay = relay_endpoint(config)
     exchangers = MailExchangers(
         resolver,
@@ -47,7 +52,25 @@ def courier_of(config: Config, resolver: Resolver) -> Courier:
         own_endpoints=config.smtp.listen,
         smarthost=smarthost(config),
     )
-    return Courier(exchangers, config.smtp.hostname)
+    obeying = config.outbound.mta_sts and not config.outbound.smarthost  # RFC 8461 is about MX hosts
+    policies = MtaSts(resolver, PolicyCache(site.cache / "mta-sts"), clock) if obeying else None
+    return Courier(exchangers, config.smtp.hostname, policies=policies, login=_login(site))
+
+
+def _login(site: Site) -> Login | None:
+    """Return how to log in to the smarthost, None: it wants none. Raises ConfigurationError."""
+    outbound = site.config.outbound
+    if not outbound.smarthost_user:
+        return None
+    path = site.directory / outbound.smarthost_password_file
+    try:
+        with path.open("rb") as file:
+            password = file.readline(_MAX_PASSWORD).decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"outbound.smarthost_password_file: {path}: cannot be read: {error}") from error
+    if not password:
+        raise ConfigurationError(f"outbound.smarthost_password_file: {path}: its first line is empty")
+    return Login(outbound.smarthost_user, password)
 
 
 async def start_relaying(
@@ -69,10 +92,10 @@ async def start_relaying(
         queue = Queue(directory, key, clock, schedule=schedule)
         stack.push_async_callback(queue.close)
         await queue.open()
-        signer = DkimSigner(config.domain.name, dkim_selector(config), await asyncio.to_thread(site.dkim_key))
+        signer = DkimSigner(config.domain.name, await asyncio.to_thread(site.dkim_keys))
     outbound = Outbound(
         queue,
-        Destinations(courier_of(config, resolver), signer, clock),
+        Destinations(courier_of(site, resolver, clock), signer, clock),
         NetworkDelivery(names, sender, queue, hostname),
         Reporter(names, sender, queue, config.domain.name, hostname, clock),
         config.domain.name,
@@ -84,7 +107,12 @@ async def start_relaying(
         hostname=hostname,
         temporary_directory=site.temporary,
         max_message_size=config.smtp.max_message_size,
-        limits=SmtpLimits(recipients=config.smtp.max_recipients, memory=config.smtp.memory),
+        limits=SmtpLimits(
+            messages_per_minute=config.relay.messages_per_minute,
+            recipients=config.smtp.max_recipients,
+            memory=config.smtp.memory,
+        ),
+        recipients_per_day=config.relay.recipients_per_day,
     )
     relay = RelayServer(settings, queue, names, trust, site.identity("gateway"), clock)
     stack.push_async_callback(relay.stop)

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from gateway import control
 from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
-from gateway.config_rules import dkim_selector
 from gateway.site import Site
 from p2pcore.crypto.dkim_keys import zone_line
 
@@ -68,11 +67,18 @@ def register(app: typer.Typer) -> None:
         _ask(config, "queue-remove", id=message)
         console.print(f"{message} is removed.")
 
+    @queue.command("release")
+    def release(config: ConfigFile = DEFAULT_CONFIG) -> None:
+        """Let outboxes send that are held because their mailbox is new or from a backup; see `p2pmail status`."""
+        released = _ask(config, "queue-release")
+        console.print(f"Sending again: {', '.join(released)}" if released else "No outbox is held.")
+
     @app.command("dkim")
     def dkim(config: ConfigFile = DEFAULT_CONFIG) -> None:
-        """Print the DNS record of this gateway's DKIM key (made now if there is none)."""
+        """Print the DNS records of this gateway's DKIM keys, RSA and Ed25519 (made now if there are none)."""
         site = Site.open(config)
-        print(zone_line(dkim_selector(site.config), site.config.domain.name, site.dkim_key()))
+        for selector, key in site.dkim_keys().items():
+            print(zone_line(selector, site.config.domain.name, key))
 
 
 def _ask(config: Path, command: str, **arguments: str) -> Any:

@@ -3,7 +3,7 @@
 `build` returns a whole message with CRLF line ends. Whatever strangers chose (addresses, replies, host names) is put on
 one line, cut, and written in US-ASCII in the machine-readable part, so no report holds a field that we did not mean;
 the boundary occurs nowhere in what is returned. Addresses that are not ASCII get the "utf-8" address type's 7-bit form
-(RFC 6533 §3).
+(RFC 6533 §3), and what is returned of an internationalised message the types of §4.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ MAX_DIAGNOSTIC: Final = 900  # octets of a reply that are shown: one line holds 
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\Z")  # RFC 3463 §2
+_UTF8_ESCAPED = re.compile(r"(\\x\{[0-9A-Fa-f]{1,6}\})|[^!-*,-<>-\[\]-~]")  # RFC 6533 §3: a form's escape, or no QCHAR
 _NOTIFY: Final[dict[Action, str]] = {"failed": "FAILURE", "delayed": "DELAY"}  # all others: SUCCESS
 
 _SUBJECTS: Final[dict[Action, str]] = {
@@ -36,7 +37,10 @@ _SENTENCES: Final[dict[Action, str]] = {
         "Your message has not been delivered to the recipients below yet.\r\n"
         "Delivery goes on being tried; you need not send it again."
     ),
-    "relayed": "Your message was handed to a system that sends no confirmation of delivery, for the recipients below.",
+    "relayed": (
+        "Your message was handed on for the recipients below, and no confirmation of delivery will follow:\r\n"
+        "their mail system sends none, or the nodes of our network keep it until it is fetched."
+    ),
     "delivered": "Your message was delivered to the recipients below.",
     "expanded": "Your message was handed to the members of the lists below.",
 }
@@ -197,9 +201,19 @@ def _recipient_fields(each: RecipientStatus) -> str:
 def _returned(report: Report) -> tuple[str, bytes]:
     """Return type and octets of the third part (RFC 3461 §6.2: only a failure returns the content)."""
     failed = any(each.action == "failed" for each in report.recipients)
+    header = header_section(report.content)
+    internationalised = not header.isascii() and _is_utf8(header)  # RFC 6533 §4: what holds UTF-8 is named for it
     if report.full and failed and len(report.content) <= MAX_RETURNED:
-        return "message/rfc822", report.content
-    return "text/rfc822-headers", header_section(report.content)
+        return "message/global" if internationalised else "message/rfc822", report.content
+    return "message/global-headers" if internationalised else "text/rfc822-headers", header
+
+
+def _is_utf8(octets: bytes) -> bool:
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _boundary(message_id: str, parts: tuple[bytes, ...]) -> str:
@@ -219,10 +233,17 @@ def _unspecified(action: Action) -> str:
 
 
 def _typed_address(address: str, kind: str = "rfc822") -> str:
-    if address.isascii():
+    if address.isascii() and kind != "utf-8":
         return f"{kind or 'rfc822'}; {_ascii(address)}"
-    escaped = "".join(each if " " < each < "\x7f" and each != "\\" else f"\\x{{{ord(each):X}}}" for each in address)
-    return f"utf-8; {escaped}"  # RFC 6533 §3, utf-8-addr-xtext
+    return f"utf-8; {_ascii(utf8_address(address))}"
+
+
+def utf8_address(address: str) -> str:
+    """Return `address` in the 7-bit form of the "utf-8" address type (RFC 6533 §3, utf-8-addr-xtext).
+
+    What has that form already stays as it is.
+    """
+    return _UTF8_ESCAPED.sub(lambda match: match[1] or f"\\x{{{ord(match[0]):X}}}", address)
 
 
 def _line(text: str) -> str:

@@ -1,21 +1,38 @@
 """Opens connections: a domain's hosts one after the other, with TLS where a host offers it (RFC 5321 §5.1, RFC 7435).
 
-Certificates are not verified: whoever could put a false one there could also leave STARTTLS out, and clear text would
-be the alternative (RFC 7435 §3). A host whose handshake fails is dialled again without TLS for the same reason.
+| TLS | for | a host without TLS, or with another's certificate |
+|---|---|---|
+| any | every domain that asks for nothing | is used all the same: a broken handshake is repeated in clear |
+| tested | a domain whose MTA-STS policy is in testing mode | is used all the same, and logged (RFC 8461 §5) |
+| verified | MTA-STS in enforce mode, and the smarthost that we log in to | gets nothing: deferred with 4.7.5 |
+
+Where any TLS will do, certificates are not verified: whoever could put a false one there could also leave STARTTLS out,
+and clear text would be the alternative (RFC 7435 §3).
 """
 
 import asyncio
 import ipaddress
 import socket
 import ssl
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import aiosmtplib
+import structlog
 
 from gateway.outbound.errors import NotDelivered
 from gateway.outbound.mx import Target
 from gateway.outbound.replies import parse_reply
 from gateway.outbound.session import FAILURES, Session, Timeouts
+from gateway.outbound.sts_policy import Policy
+from p2pcore.crypto.tls import verifying_context
+
+log = structlog.get_logger("mail")
+
+SUBMISSIONS_PORT = 465  # TLS from the first octet (RFC 8314 §3.3)
+_INSECURE = "4.7.5"  # RFC 3463 §3.8: cryptographic failure
+
+_Tls = Literal["none", "any", "verified"]
 
 
 class Exchangers(Protocol):
@@ -26,52 +43,116 @@ class Exchangers(Protocol):
         ...
 
 
-class _HandshakeFailed(Exception):
-    """STARTTLS was accepted and TLS did not come up."""
+class Policies(Protocol):
+    """Says what a domain asks of its senders: gateway.outbound.mta_sts.MtaSts."""
+
+    async def policy(self, domain: str) -> Policy | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to log in to a smarthost (RFC 4954)."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+class _NoTls(Exception):
+    """TLS did not come up, or not with the certificate wanted; the text says why."""
 
 
 class Courier:
-    """Connects to destinations as `hostname`."""
+    """Connects to destinations as `hostname`.
 
-    def __init__(self, exchangers: Exchangers, hostname: str, timeouts: Timeouts | None = None) -> None:
+    `policies` None: no domain's MTA-STS policy is asked for. With a `login` all hosts are smarthosts, which are logged
+    in to: over verified TLS, or on loopback. `verified` is the context of verified TLS.
+    """
+
+    def __init__(
+        self,
+        exchangers: Exchangers,
+        hostname: str,
+        timeouts: Timeouts | None = None,
+        *,
+        policies: Policies | None = None,
+        login: Login | None = None,
+        verified: ssl.SSLContext | None = None,
+    ) -> None:
         self._exchangers = exchangers
         self._hostname = hostname.encode("idna").decode("ascii") if not hostname.isascii() else hostname
         self._timeouts = timeouts or Timeouts()
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._tls.check_hostname = False
-        self._tls.verify_mode = ssl.CERT_NONE
+        self._policies = policies
+        self._login = login
+        any_certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        any_certificate.check_hostname = False
+        any_certificate.verify_mode = ssl.CERT_NONE
+        self._contexts: dict[_Tls, ssl.SSLContext] = {
+            "any": any_certificate,
+            "verified": verified or verifying_context(),
+        }
 
     async def connect(self, domain: str) -> Session:
         """Return a connection to the first of the domain's hosts that takes one. Raises NotDelivered."""
+        targets = await self._exchangers.targets(domain)
+        policy = None
+        if self._policies is not None and not domain.startswith("["):
+            policy = await self._policies.policy(domain)
         last: NotDelivered | None = None
-        for target in await self._exchangers.targets(domain):
+        for target in targets:
             try:
-                return await self._greet(target)
+                return await self._greet(domain, target, policy)
             except NotDelivered as failure:
                 last = failure
         assert last is not None, "there is at least one target"
         raise last
 
-    async def _greet(self, target: Target) -> Session:
+    async def _greet(self, domain: str, target: Target, policy: Policy | None) -> Session:
+        """Connect as the policy, or our login, wants it. Raises NotDelivered."""
+        trusted = is_loopback(target.address) and not self._is_implicit(target)
+        if self._login is not None and not trusted:
+            return await self._verified(target, "the smarthost gets our password over verified TLS only")
+        if policy is not None and policy.mode != "none":
+            try:
+                return await self._by_policy(domain, target, policy)
+            except NotDelivered as failure:
+                if policy.mode == "enforce":
+                    log.warning("mta-sts", domain=domain, host=target.host, mode=policy.mode, detail=failure.reply)
+                    raise
+                if failure.status != _INSECURE:
+                    raise
+                log.info("mta-sts", domain=domain, host=target.host, mode=policy.mode, detail=failure.reply)
         try:
-            return await self._open(target, tls=True)
-        except _HandshakeFailed:
-            return await self._open(target, tls=False)
+            return await self._open(target, "any")
+        except _NoTls:
+            return await self._open(target, "none")
 
-    async def _open(self, target: Target, *, tls: bool) -> Session:
-        """Connect and introduce ourselves. Raises NotDelivered (always temporary), _HandshakeFailed."""
+    async def _by_policy(self, domain: str, target: Target, policy: Policy) -> Session:
+        """Connect if the policy names the host (RFC 8461 §4.1), with verified TLS (§4.2). Raises NotDelivered."""
+        if not policy.allows(target.host):
+            raise NotDelivered(_INSECURE, f"{domain} has an MTA-STS policy that does not name {target.host}")
+        return await self._verified(target, f"{domain} has an MTA-STS policy")
+
+    async def _verified(self, target: Target, why: str) -> Session:
+        """Connect with verified TLS. Raises NotDelivered: 4.7.5 where that is what fails."""
+        try:
+            return await self._open(target, "verified")
+        except _NoTls as failure:
+            raise NotDelivered(_INSECURE, f"{why}, and {target.host}: {failure}") from failure
+
+    async def _open(self, target: Target, tls: _Tls) -> Session:
+        """Connect and introduce ourselves. Raises NotDelivered (always temporary), _NoTls."""
         timeout = self._timeouts.command / 1_000
-        client = aiosmtplib.SMTP(local_hostname=self._hostname, timeout=timeout, start_tls=False)
+        client = aiosmtplib.SMTP(
+            hostname=_tls_name(target), local_hostname=self._hostname, timeout=timeout, start_tls=False
+        )
         session = None
         try:
-            await client.connect(sock=await self._dial(target), timeout=timeout)
+            await self._connect(client, target, tls)
             await self._introduce(client)
-            cipher = ""
-            if tls and client.supports_extension("starttls") and await self._start_tls(client, target):
-                await self._introduce(client)
-                version = client.get_transport_info("ssl_object").version()
-                cipher = f"{version} {client.get_transport_info('cipher')[0]}"
-            session = Session(client, target, self._timeouts, cipher)
+            await self._secure(client, target, tls)
+            if self._login is not None:
+                await client.login(self._login.user, self._login.password)
+            session = Session(client, target, self._timeouts, _cipher(client))
         except aiosmtplib.SMTPResponseException as refusal:
             reply = parse_reply(refusal.code, refusal.message)
             # Another host, or this one later, may well take it: a refusal of the connection says nothing of the mail
@@ -105,16 +186,53 @@ class Courier:
                 raise
             await client.helo()  # RFC 5321 §3.2
 
-    async def _start_tls(self, client: aiosmtplib.SMTP, target: Target) -> bool:
-        """Return whether TLS is up; False: the host refused the command. Raises _HandshakeFailed."""
-        name = None if _is_address(target.host) else target.host
+    async def _connect(self, client: aiosmtplib.SMTP, target: Target, tls: _Tls) -> None:
+        """Have the greeting; on the port of implicit TLS, inside it. Raises FAILURES, _NoTls."""
+        context = self._contexts[tls] if tls == "verified" and self._is_implicit(target) else None
+        timeout = self._timeouts.command / 1_000
+        connection = await self._dial(target)
         try:
-            await client.starttls(server_hostname=name or target.address, tls_context=self._tls)
-        except aiosmtplib.SMTPResponseException:
-            return False
+            await client.connect(sock=connection, timeout=timeout, use_tls=context is not None, tls_context=context)
+        except aiosmtplib.SMTPConnectError as error:
+            if isinstance(error.__cause__, ssl.SSLError):
+                raise _NoTls(str(error.__cause__)) from error
+            raise
+
+    def _is_implicit(self, target: Target) -> bool:
+        return self._login is not None and target.port == SUBMISSIONS_PORT
+
+    async def _secure(self, client: aiosmtplib.SMTP, target: Target, tls: _Tls) -> None:
+        """Bring up TLS, by STARTTLS, and introduce ourselves again (RFC 3207 §4.2). Raises FAILURES, _NoTls."""
+        if tls == "none" or client.get_transport_info("ssl_object") is not None:
+            return
+        if not client.supports_extension("starttls"):
+            if tls == "verified":
+                raise _NoTls("it does not offer STARTTLS")
+            return
+        try:
+            await client.starttls(server_hostname=_tls_name(target), tls_context=self._contexts[tls])
+        except aiosmtplib.SMTPResponseException as refusal:
+            if tls == "verified":
+                raise _NoTls(f"it refuses STARTTLS: {refusal.message}") from refusal
+            return
         except FAILURES as error:
-            raise _HandshakeFailed from error
-        return True
+            raise _NoTls(str(error) or type(error).__name__) from error
+        await self._introduce(client)
+
+
+def _cipher(client: aiosmtplib.SMTP) -> str:
+    tls = client.get_transport_info("ssl_object")
+    return f"{tls.version()} {client.get_transport_info('cipher')[0]}" if tls is not None else ""
+
+
+def _tls_name(target: Target) -> str:
+    """Return the name that a certificate is for; of a host known by its address only, the address."""
+    return target.address if _is_address(target.host) else target.host
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether `address` is this machine's own, so that nobody listens on the way."""
+    return ipaddress.ip_address(address).is_loopback
 
 
 def _is_address(host: str) -> bool:

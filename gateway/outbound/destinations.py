@@ -3,7 +3,8 @@
 A destination's deliveries wait in one line. Up to DESTINATION_CONNECTIONS workers serve it, each over one connection; a
 worker ends when the line is empty. Where a worker finds no host that takes a connection, everything waiting in the line
 is deferred with that same reason, and so is what comes within DESTINATION_PAUSE: a dead destination with a thousand
-messages is dialled once a minute, not a thousand times.
+messages is dialled once a minute, not a thousand times. The pause doubles with each failure in a row, up to
+DESTINATION_PAUSE_LAST, and after it one worker alone tries; the first connection that comes about ends all this.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ from p2pcore.client.tasks import Tasks
 from p2pcore.clock import Clock
 from p2pcore.errors import Failure
 
+_MAX_DOUBLINGS = 32
+
 
 class Connector(Protocol):
     """Opens connections: gateway.outbound.courier.Courier."""
@@ -35,6 +38,15 @@ class Connector(Protocol):
 class _Delivery:
     unit: Unit
     done: "asyncio.Future[list[Attempt]]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """`failures` in a row; the last one, `failure`, is the answer until `until`."""
+
+    until: int
+    failure: NotDelivered
+    failures: int
 
 
 @dataclass(slots=True)
@@ -55,6 +67,7 @@ class Destinations:
         connections: int = params.CONNECTIONS,
         per_destination: int = params.DESTINATION_CONNECTIONS,
         pause: int = params.DESTINATION_PAUSE,
+        pause_last: int = params.DESTINATION_PAUSE_LAST,
         memory: int = params.MEMORY,
     ) -> None:
         self._courier = courier
@@ -62,8 +75,9 @@ class Destinations:
         self._clock = clock
         self._per_destination = per_destination
         self._pause = pause
+        self._pause_last = pause_last
         self._lines: dict[str, _Line] = {}
-        self._pauses: dict[str, tuple[int, NotDelivered]] = {}
+        self._pauses: dict[str, _Pause] = {}
         self._connections = asyncio.Semaphore(connections)
         self._memory = Budget(memory)
         self._tasks = Tasks()
@@ -71,12 +85,12 @@ class Destinations:
     async def deliver(self, unit: Unit) -> list[Attempt]:
         """Return how it went for each recipient of `unit`."""
         pause = self._pauses.get(unit.domain)
-        if pause is not None and self._clock() < pause[0]:
-            return refused(unit, pause[1])
+        if pause is not None and self._clock() < pause.until:
+            return refused(unit, pause.failure)
         delivery = _Delivery(unit, asyncio.get_running_loop().create_future())
         line = self._lines.setdefault(unit.domain, _Line())
         line.waiting.append(delivery)
-        if line.workers < self._per_destination:
+        if line.workers < (self._per_destination if pause is None else 1):
             line.workers += 1
             self._tasks.start(self._work(unit.domain, line), f"mail to {unit.domain}")
         try:
@@ -142,18 +156,25 @@ class Destinations:
 
     async def _send(self, session: Session, unit: Unit) -> list[Attempt]:
         async with self._memory.taken(2 * unit.item.sealed.content_size):
-            message = await self._compose(unit)
+            message = await self._compose(unit, eight_bit=session.takes_eight_bit)
             return await session.deliver(message)
 
-    async def _compose(self, unit: Unit) -> Message:
-        return await asyncio.to_thread(compose, unit, self._signer)
+    async def _compose(self, unit: Unit, *, eight_bit: bool) -> Message:
+        return await asyncio.to_thread(compose, unit, self._signer, eight_bit=eight_bit)
 
     def _remember(self, domain: str, failure: NotDelivered) -> None:
         if failure.permanent:
             return  # asking DNS again costs little, and a new record counts at once
+        last = self._pauses.pop(domain, None)
+        now = self._clock()
+        if last is not None and now < last.until:
+            self._pauses[domain] = last  # several workers found the same
+            return
         if len(self._pauses) >= params.MAX_PAUSES:
             self._pauses.pop(next(iter(self._pauses)))
-        self._pauses[domain] = (self._clock() + self._pause, failure)
+        failures = 1 if last is None else last.failures + 1
+        length = min(self._pause << min(failures - 1, _MAX_DOUBLINGS), self._pause_last)
+        self._pauses[domain] = _Pause(now + length, failure, failures)
 
 
 def refused(unit: Unit, failure: NotDelivered | Failure) -> list[Attempt]:

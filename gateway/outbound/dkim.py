@@ -1,14 +1,20 @@
-"""DKIM signatures on what leaves the domain (RFC 6376): rsa-sha256, relaxed/simple.
+"""DKIM signatures on what leaves the domain (RFC 6376): relaxed/simple, one signature for each key of the gateway.
 
-The body is hashed as it lies, without dkimpy's copy of the message; dkimpy canonicalises and signs the header. The
-signature's time is that of acceptance, so a message that is sent again is the same octets again.
+Each message has an rsa-sha256 and an ed25519-sha256 signature (RFC 8463 §3): a verifier that knows only one takes that
+one. The body is hashed once, as it lies, without dkimpy's copy of the message; dkimpy canonicalises and signs the
+header. The signatures' time is that of acceptance, so a message that is sent again is the same octets again.
 """
 
 import base64
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import dkim
 
+from p2pcore.crypto.dkim_keys import ed25519_key
+from p2pcore.crypto.keys import SigningKey
 from p2pcore.errors import Malformed
 
 # RFC 6376 §5.4.1; From is oversigned against a second one, the others are signed as often as they are there
@@ -20,47 +26,80 @@ _SIGNED = frozenset(
 
 
 class DkimSigner:
-    """Signs as `domain` with the key that `selector` names in DNS; pure CPU (some 10 ms), so callers use a thread."""
+    """Signs as `domain` with the keys that selectors name in DNS; pure CPU (some 10 ms), so callers use a thread."""
 
-    def __init__(self, domain: str, selector: str, private_pem: bytes) -> None:
-        """Raises Malformed (a key that dkimpy cannot use, an empty selector)."""
-        if not selector or not selector.isascii():
-            raise Malformed(f"DKIM selector {selector!r}: not an ASCII name")
+    def __init__(self, domain: str, keys: Mapping[str, bytes]) -> None:
+        """`keys`: selector → private key as PEM. Raises Malformed (a key that cannot be used, an empty selector)."""
         self._domain = domain.encode("ascii")
-        self._selector = selector.encode("ascii")
-        try:
-            self._key = dkim.parse_pem_private_key(private_pem)
-        except dkim.UnparsableKeyError as error:
-            raise Malformed(f"DKIM key: {error}") from error
+        self._keys = tuple(_key(selector, pem) for selector, pem in keys.items())
 
     def sign(self, content: bytes, time: int) -> bytes:
-        """Return the DKIM-Signature field with its CRLF, to be put before `content`; `time` in ms.
+        """Return the DKIM-Signature fields, each with its CRLF, to be put before `content`; `time` in ms.
 
         Raises Malformed where the header does not parse or has no From.
         """
         header = content[: _header_size(content)]
+        body_hash = base64.b64encode(_simple_body_hash(content, len(header)))
         try:
-            signer = dkim.DKIM(header + b"\r\n")
-            names = [name.lower() for name, _ in signer.headers if name.lower() in _SIGNED]
-            if b"from" not in names:
-                raise Malformed("no From field to sign")
-            policy = dkim.CanonicalizationPolicy.from_c_value(b"relaxed/simple")
-            signer.hasher = hashlib.sha256
-            fields = [
-                (b"v", b"1"),
-                (b"a", b"rsa-sha256"),
-                (b"c", b"relaxed/simple"),
-                (b"d", self._domain),
-                (b"s", self._selector),
-                (b"t", str(time // 1_000).encode()),
-                (b"h", b" : ".join([*names, b"from"])),
-                (b"bh", base64.b64encode(_simple_body_hash(content, len(header)))),
-                (b"b", b"0" * 60),  # a place to fold at
-            ]
-            value: bytes = signer.gen_header(fields, [*names, b"from"], policy, b"DKIM-Signature", self._key)
+            return b"".join(self._field(key, header, body_hash, time) for key in self._keys)
         except dkim.DKIMException as error:
             raise Malformed(f"DKIM: {error}") from error
+
+    def _field(self, key: "_Key", header: bytes, body_hash: bytes, time: int) -> bytes:
+        signer = dkim.DKIM(header + b"\r\n")
+        names = [name.lower() for name, _ in signer.headers if name.lower() in _SIGNED]
+        if b"from" not in names:
+            raise Malformed("no From field to sign")
+        policy = dkim.CanonicalizationPolicy.from_c_value(b"relaxed/simple")
+        signer.hasher = hashlib.sha256
+        signer.signature_algorithm = key.algorithm
+        fields = [
+            (b"v", b"1"),
+            (b"a", key.algorithm),
+            (b"c", b"relaxed/simple"),
+            (b"d", self._domain),
+            (b"s", key.selector),
+            (b"t", str(time // 1_000).encode()),
+            (b"h", b" : ".join([*names, b"from"])),
+            (b"bh", body_hash),
+            (b"b", b"0" * 60),  # a place to fold at
+        ]
+        value: bytes = signer.gen_header(fields, [*names, b"from"], policy, b"DKIM-Signature", key.private)
         return b"DKIM-Signature: " + value
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    selector: bytes
+    algorithm: bytes
+    private: Any  # as dkimpy wants it
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    signature: bytes
+
+
+class _Ed25519:
+    """Our key in the form in which dkimpy takes PyNaCl's."""
+
+    def __init__(self, key: SigningKey) -> None:
+        self._key = key
+
+    def sign(self, digest: bytes) -> _Signed:
+        return _Signed(self._key.sign(digest))  # RFC 8463 §3: the SHA-256 is what is signed
+
+
+def _key(selector: str, pem: bytes) -> _Key:
+    if not selector or not selector.isascii():
+        raise Malformed(f"DKIM selector {selector!r}: not an ASCII name")
+    ed25519 = ed25519_key(pem)
+    if ed25519 is not None:
+        return _Key(selector.encode(), b"ed25519-sha256", _Ed25519(ed25519))
+    try:
+        return _Key(selector.encode(), b"rsa-sha256", dkim.parse_pem_private_key(pem))
+    except dkim.UnparsableKeyError as error:
+        raise Malformed(f"DKIM key: {error}") from error
 
 
 def _header_size(content: bytes) -> int:

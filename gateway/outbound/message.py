@@ -1,14 +1,18 @@
 """A queue item as it goes over the wire: trace, DKIM signature, content; dot-stuffed; pure CPU (RFC 5321 §4.5.2)."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
+from gateway.mail.dsn import utf8_address
 from gateway.mail.envelope import Body
 from gateway.mail.outgoing import Ret
+from gateway.mail.seven_bit import to_seven_bit
 from gateway.outbound import params
 from gateway.outbound.bodies import open_content
 from gateway.outbound.dkim import DkimSigner
 from gateway.outbound.model import QueuedRecipient, Unit
+from p2pcore.errors import Malformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,19 @@ class Message:
             yield view[start : start + params.BLOCK]
 
 
-def compose(unit: Unit, signer: DkimSigner | None) -> Message:
-    """Open the content and make what is sent; for a thread. Raises Tampered, Malformed (no From to sign), OSError."""
+def compose(unit: Unit, signer: DkimSigner | None, *, eight_bit: bool = True) -> Message:
+    """Open the content and make what is sent; for a thread. Raises Tampered, Malformed (no From to sign), OSError.
+
+    Where the host does not take `eight_bit`, content is converted before it is signed; content that cannot be keeps
+    its 8-bit octets, and the session refuses it.
+    """
     item = unit.item
     content = open_content(item.sealed)
     if not content.endswith(b"\r\n"):
         content += b"\r\n"
+    if not eight_bit:
+        with suppress(Malformed):
+            content = to_seven_bit(content)
     signature = signer.sign(content, item.accepted) if signer else b""
     octets = item.trace + signature + content
     stuffed = octets.replace(b"\r\n.", b"\r\n..")
@@ -73,3 +84,9 @@ def xtext(text: str) -> str:
     """Return `text` in RFC 3461 §4's encoding."""
     plain = (0x21 <= octet <= 0x7E and octet not in b"+=" for octet in text.encode())
     return "".join(chr(octet) if ok else f"+{octet:02X}" for octet, ok in zip(text.encode(), plain, strict=True))
+
+
+def orcpt_value(original: str) -> str:
+    """Return ORCPT's value for "addr-type;address" as it is kept (RFC 3461 §4.2, RFC 6533 §3)."""
+    kind, _, address = original.partition(";")
+    return f"{kind};{utf8_address(address) if kind == 'utf-8' else xtext(address)}"

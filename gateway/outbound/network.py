@@ -110,8 +110,10 @@ def _attempt(number: int, outcome: Outcome, entries: Sequence[int]) -> Attempt:
     failures = [part for part in parts if isinstance(part, Failure)]
     if failures:
         return _refused(number, failures[0])
-    nodes = min(len(part.nodes) for part in parts if not isinstance(part, Failure))
-    return Attempt(number, "delivered", "2.6.0", f"stored on {nodes} nodes", success="delivered")
+    fewest = min((part for part in parts if not isinstance(part, Failure)), key=lambda part: len(part.nodes))
+    reply = f"stored on {len(fewest.nodes)} of {fewest.k} nodes"
+    # Her agent has yet to fetch it: handed on, and not delivered (RFC 3464 §2.3.3)
+    return Attempt(number, "delivered", "2.6.0", reply, success="relayed")
 
 
 def _refused(number: int, failure: Failure) -> Attempt:

@@ -16,8 +16,9 @@ import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
 from gateway.mail.dsn import Action
+from gateway.mail.size_limit import size_limit
 from gateway.outbound import params
-from gateway.outbound.message import Message, wire_address, xtext
+from gateway.outbound.message import Message, orcpt_value, wire_address, xtext
 from gateway.outbound.model import Attempt, Outcome, QueuedRecipient
 from gateway.outbound.mx import Target
 from gateway.outbound.replies import Reply, parse_reply
@@ -62,6 +63,11 @@ class Session:
         """Whether another message may be sent over it."""
         return self._client.is_connected and self.used < params.MAX_TRANSACTIONS
 
+    @property
+    def takes_eight_bit(self) -> bool:
+        """Whether content may have 8-bit octets (RFC 6152)."""
+        return self._offers("8bitmime")
+
     async def deliver(self, message: Message) -> list[Attempt]:
         """Return how it went for each recipient of `message`. Raises Stale."""
         outcomes: dict[int, Attempt] = {}
@@ -96,11 +102,11 @@ class Session:
 
     def _acceptable(self, message: Message, outcomes: dict[int, Attempt]) -> list[QueuedRecipient]:
         """Return the recipients whom this host can take the message for; the others get their outcome."""
-        limit = self._extensions.get("size", "")
-        if limit.isascii() and limit.isdigit() and 0 < int(limit) < message.size:  # RFC 1870 §4
+        limit = size_limit(self._extensions.get("size", ""))
+        if 0 < limit < message.size:  # RFC 1870 §4
             refusal = ("5.3.4", f"message of {message.size} octets, and the host takes {limit}")
-        elif message.body == "8BITMIME" and not self._offers("8bitmime"):
-            refusal = ("5.6.3", "8-bit content, and the host takes 7-bit only")  # RFC 6152 §3
+        elif message.body == "8BITMIME" and not self.takes_eight_bit:
+            refusal = ("5.6.3", "8-bit content that cannot be converted, and the host takes 7-bit only")  # RFC 6152 §3
         else:
             refusal = None
         waiting = []
@@ -162,8 +168,7 @@ class Session:
         words = [f"RCPT TO:<{wire_address(recipient)}>"]
         if self._offers("dsn"):
             words += [f"NOTIFY={recipient.notify}"] if recipient.notify else []
-            kind, _, address = recipient.orcpt.partition(";")
-            words += [f"ORCPT={kind};{xtext(address)}"] if address else []
+            words += [f"ORCPT={orcpt_value(recipient.orcpt)}"] if recipient.orcpt else []
         return " ".join(words)
 
     async def _content(self, message: Message) -> Reply:

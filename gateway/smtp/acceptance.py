@@ -16,6 +16,7 @@ from gateway.smtp.content import ContentSink
 from gateway.smtp.data import HeaderScanner
 from gateway.smtp.limits import Client
 from gateway.smtp.replies import Refusal
+from gateway.smtp.signatures import is_signed
 from gateway.smtp.verify import Verification, Verifier
 from p2pcore.clock import Clock
 from p2pcore.crypto.certificates import Certificate
@@ -86,9 +87,9 @@ class Acceptor:
     async def _verify(self, arrival: Arrival, header: HeaderScanner, content: ContentSink) -> Verification:
         if not self._verifier.applies_to(arrival.client):
             return Verification()
-        return await self._verifier.verify(
-            arrival.client, arrival.helo, arrival.envelope.reverse_path, header.octets, content.clear()
-        )
+        octets = header.octets
+        clear = content.clear() if is_signed(octets) else b""  # joining a large one for nothing would be felt
+        return await self._verifier.verify(arrival.client, arrival.helo, arrival.envelope.reverse_path, octets, clear)
 
     def _trace(self, arrival: Arrival, verification: Verification) -> bytes:
         version, suite = arrival.cipher or ("", "")

@@ -14,6 +14,7 @@ from gateway.smtp.esmtp_parameters import check_auth, parse_envid, parse_notify,
 from gateway.smtp.replies import Refusal
 from p2pcore.errors import Malformed
 
+XENVID = "XENVID"  # ours alone, between agents and gateways (RFC 5321 §2.2.2): the ENVID that the user gave
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?\Z")  # RFC 5321 §4.1.2
 _POSTMASTER = re.compile(r"<postmaster>", re.IGNORECASE)
 _MAX_SIZE_DIGITS = 20  # RFC 1870 §3
@@ -21,7 +22,10 @@ _MAX_SIZE_DIGITS = 20  # RFC 1870 §3
 
 @dataclass(frozen=True, slots=True)
 class MailCommand:
-    """`reverse_path` is "" for "<>"; `size` is 0, `ret` and `envelope_id` (xtext undone) are "" where not given."""
+    """`reverse_path` is "" for "<>"; `size` is 0, `ret` and the IDs (xtext undone) are "" where not given.
+
+    `original_envelope_id`: the ENVID that a user gave to her agent, on the relay port only.
+    """
 
     reverse_path: str
     size: int
@@ -29,6 +33,7 @@ class MailCommand:
     smtputf8: bool
     ret: Ret = ""
     envelope_id: str = ""
+    original_envelope_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +50,13 @@ class RcptCommand:
         return NewRecipient(str(self.mailbox), self.notify, self.original)
 
 
-def parse_mail(argument: str, *, extended: bool, submitted: bool = False) -> MailCommand:
-    """Return what `MAIL` + `argument` asks for. Raises Refusal."""
+def parse_mail(argument: str, *, extended: bool, submitted: bool = False, relayed: bool = False) -> MailCommand:
+    """Return what `MAIL` + `argument` asks for; `relayed` takes XENVID as well. Raises Refusal."""
     try:
         mailbox, rest = parse_path(_after_keyword(argument, "FROM:"))
     except Malformed as error:
         raise Refusal(replies.BAD_REVERSE_PATH, str(error)) from error
-    size, smtputf8, envelope_id = 0, False, ""
+    size, smtputf8, envelope_id, original = 0, False, "", ""
     body: Body = "7BIT"
     ret: Ret = ""
     for keyword, value in _parameters(rest, extended=extended):
@@ -67,6 +72,8 @@ def parse_mail(argument: str, *, extended: bool, submitted: bool = False) -> Mai
             ret = parse_ret(value)
         elif submitted and keyword == "ENVID":
             envelope_id = parse_envid(value)
+        elif relayed and keyword == XENVID:
+            original = parse_envid(value)
         elif submitted and keyword == "AUTH":
             check_auth(value)
         else:
@@ -74,7 +81,7 @@ def parse_mail(argument: str, *, extended: bool, submitted: bool = False) -> Mai
     reverse_path = "" if mailbox is None else str(mailbox)
     if not smtputf8 and not is_ascii(reverse_path):
         raise Refusal(replies.NEEDS_SMTPUTF8)
-    return MailCommand(reverse_path, size, body, smtputf8, ret, envelope_id)
+    return MailCommand(reverse_path, size, body, smtputf8, ret, envelope_id, original)
 
 
 def parse_rcpt(argument: str, *, extended: bool, smtputf8: bool, domain: str) -> Mailbox:

@@ -71,9 +71,8 @@ class SmtpConnection(SMTP):
         # instead of SMTP.__init__, whose work the template holds
         vars(self).update(template.attributes)
         self._input = ClientInput(template.loop, params.COMMAND_BUFFER)
-        asyncio.StreamReaderProtocol.__init__(
-            self, self._input, client_connected_cb=self._cb_client_connected, loop=template.loop
-        )
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._handle_hooks: dict[str, Any] = {}
         self._shared = shared
         self._replies = bytearray()
@@ -89,17 +88,31 @@ class SmtpConnection(SMTP):
     # --- life ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the session; aiosmtpd's own way makes a session and an envelope that nobody would look at."""
         self.client = self._shared.clients.client(transport.get_extra_info("peername"))
         self.cipher = cipher_of(transport)
-        super().connection_made(transport)  # begins _handle_client in a task
+        self.transport = transport
+        self._input.set_transport(transport)
+        self.arm(self._shared.settings.limits.command_timeout)
+        self._handler_coroutine = self.loop.create_task(self._handle_client(), name="smtp session")
         self._shared.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._input.feed_data(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end. The task goes on: what it has begun to store does not depend on the client any more."""
         self._deadline = None
         self._set_timer()
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self._input.feed_eof()
+        self._writable.set()
         self.transport = None
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
 
     def eof_received(self) -> bool:
         """A client that has sent all it wants may still read the replies, but not over TLS (asyncio cannot)."""
@@ -159,9 +172,9 @@ class SmtpConnection(SMTP):
             return
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError("client gone")
-        self._writer.write(bytes(self._replies))
+        cast(asyncio.WriteTransport, self.transport).write(bytes(self._replies))
         self._replies.clear()
-        await self._writer.drain()
+        await self._writable.wait()
 
     def _say_goodbye(self, reply: Reply) -> None:
         """Send `reply` and close, without waiting for the client."""
@@ -192,10 +205,6 @@ class SmtpConnection(SMTP):
     def disarm(self) -> None:
         """Let what is going on take its time."""
         self._deadline = None
-
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """aiosmtpd's own call, when the connection is made."""
-        self.arm(self._shared.settings.limits.command_timeout)
 
     def _set_timer(self) -> None:
         # one timer per connection, moved on when it fires early: making one per command was 10 % of a session

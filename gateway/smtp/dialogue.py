@@ -77,7 +77,6 @@ class SmtpDialogue(SmtpConnection):
         """Begin anew over TLS: what was said before it counts no more (RFC 3207 §4.2)."""
         self.transport = transport
         self._input.set_transport(transport)
-        self._writer = asyncio.StreamWriter(transport, self, self._input, self.loop)
         self.cipher = cipher_of(transport) or ("", "")
         self.helo, self.extended = "", False
         self.forget_transaction()

@@ -61,15 +61,35 @@ class ClientTable:
         )
 
 
+class Pace:
+    """At most `rate` in `period` ms for each of many names; what was not used is not saved beyond one `rate`."""
+
+    def __init__(self, rate: int, period: int, clock: Callable[[], int]) -> None:
+        self._rate = rate
+        self._period = period
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, int]] = OrderedDict()  # left, at time
+
+    def take(self, name: str, count: int = 1) -> bool:
+        """Count `count` more for `name`; False where they are too many now, and nothing is counted."""
+        now = self._clock()
+        left, at = self._left.pop(name, (float(self._rate), now))
+        left = min(float(self._rate), left + max(0, now - at) * self._rate / self._period)
+        allowed = left >= count
+        self._left[name] = (left - count if allowed else left, now)
+        while len(self._left) > params.MAX_CLIENTS_REMEMBERED:
+            self._left.popitem(last=False)
+        return allowed
+
+
 class ConnectionLimits:
     """Counts connections and paces messages."""
 
     def __init__(self, limits: SmtpLimits, clock: Callable[[], int]) -> None:
         self._limits = limits
-        self._clock = clock
         self._by_group: Counter[str] = Counter()
         self._total = 0
-        self._buckets: OrderedDict[str, tuple[float, int]] = OrderedDict()  # messages left, at time
+        self._messages = Pace(limits.messages_per_minute, params.MINUTE, clock)
 
     @property
     def connections(self) -> int:
@@ -95,17 +115,7 @@ class ConnectionLimits:
 
     def message(self, client: Client) -> None:
         """Count one message of `client`. Raises Refusal where it comes too fast."""
-        if client.is_unlimited:
-            return
-        rate = self._limits.messages_per_minute
-        now = self._clock()
-        left, at = self._buckets.pop(client.group, (float(rate), now))
-        left = min(float(rate), left + max(0, now - at) * rate / params.MINUTE)
-        allowed = left >= 1
-        self._buckets[client.group] = (left - 1 if allowed else left, now)
-        while len(self._buckets) > params.MAX_CLIENTS_REMEMBERED:
-            self._buckets.popitem(last=False)
-        if not allowed:
+        if not client.is_unlimited and not self._messages.take(client.group):
             raise Refusal(replies.TOO_MANY_MESSAGES)
 
 

@@ -33,6 +33,8 @@ MEMORY_SEALED = 1 << 20  # sealed octets of one message that stay in memory; mor
 VERIFY_DEADLINE = 10 * SECOND  # SPF, DKIM, DMARC and the client's name together
 VERIFY_CONTENT = 8 << 20  # larger contents are not kept in clear, so DKIM cannot be checked
 VERIFY_THREADS = 16  # threads that wait for SPF's DNS answers
+VERIFY_CACHE = MINUTE  # what DNS said about a sender is believed for; shorter than TTLs are in practice
+VERIFY_CACHED = 10_000  # senders, clients and domains each
 DKIM_COPIES = 4  # dkimpy's peak per octet of content, measured: 172 MB for 50 MB, plus the content
 MAX_SIGNATURES = 8  # DKIM signatures looked at; RFC 6376 §6.1 lets a verifier limit them
 

@@ -1,8 +1,11 @@
 """What a client has sent and nobody has taken yet: command lines and content, with flow control by octets."""
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from typing import SupportsIndex, cast
+
+_MAX_PIECES = 64  # a client that sends octet by octet must not cost a hundred octets for each
 
 
 class ClientGone(Exception):
@@ -14,7 +17,7 @@ class LineTooLong(Exception):
 
 
 class ClientInput(asyncio.StreamReader):
-    """The reader under aiosmtpd's protocol, with its own buffer.
+    """The reader under aiosmtpd's protocol, with its own buffer: what came, in the pieces that it came in.
 
     asyncio's limit would be one number for command lines and for content; here the client is paused at `high_water`
     octets, which grows while content arrives. One coroutine reads at a time.
@@ -23,8 +26,10 @@ class ClientInput(asyncio.StreamReader):
     def __init__(self, loop: asyncio.AbstractEventLoop, high_water: int) -> None:
         super().__init__(loop=loop)
         self.high_water = high_water
+        self.pending = 0  # octets received and not taken
         self._loop_here = loop
-        self._octets = bytearray()
+        self._pieces: deque[bytes] = deque()
+        self._taken = 0  # octets of the first piece
         self._source: asyncio.ReadTransport | None = None
         self._source_paused = False
         self._ended = False
@@ -36,9 +41,13 @@ class ClientInput(asyncio.StreamReader):
         self._source_paused = False
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
-        self._octets += cast(bytes, data)
+        piece = cast(bytes, data)
+        self._pieces.append(piece)
+        self.pending += len(piece)
+        if len(self._pieces) > _MAX_PIECES:
+            self._join()
         self._wake()
-        if len(self._octets) > self.high_water and self._source is not None and not self._source_paused:
+        if self.pending > self.high_water and self._source is not None and not self._source_paused:
             self._source.pause_reading()
             self._source_paused = True
 
@@ -50,59 +59,73 @@ class ClientInput(asyncio.StreamReader):
         self.feed_eof()
 
     def at_eof(self) -> bool:
-        return self._ended and not self._octets
-
-    @property
-    def pending(self) -> int:
-        """Octets received and not taken."""
-        return len(self._octets)
+        return self._ended and not self.pending
 
     def has_line(self) -> bool:
         """Return whether a whole command line is here already."""
-        return b"\n" in self._octets
+        return self.pending > 0 and self._line_end(0) >= 0
 
     async def line(self, limit: int) -> bytes:
         """Return the next line with its LF. Raises LineTooLong (it was discarded) and ClientGone."""
         searched = 0
-        while (end := self._octets.find(b"\n", searched)) < 0:
-            searched = len(self._octets)
+        while (end := self._line_end(searched)) < 0:
+            searched = self.pending
             if searched > limit:
                 await self._discard_line()
                 raise LineTooLong
             await self._more()
+        line = self._take(end + 1)
         if end >= limit:
-            del self._octets[: end + 1]
-            self._resume()
             raise LineTooLong
-        line = bytes(self._octets[: end + 1])
-        del self._octets[: end + 1]
-        self._resume()
         return line
 
     async def some(self, maximum: int) -> bytes:
         """Return at least one and at most `maximum` octets. Raises ClientGone."""
-        while not self._octets:
+        while not self.pending:
             await self._more()
-        if len(self._octets) <= maximum:
-            taken = bytes(self._octets)
-            self._octets.clear()
-        else:
-            taken = bytes(memoryview(self._octets)[:maximum])
-            del self._octets[:maximum]
-        self._resume()
-        return taken
+        return self._take(min(maximum, len(self._pieces[0]) - self._taken))
 
     def push_back(self, octets: bytes) -> None:
         """Put `octets` in front of what is here: commands that were pipelined behind the content."""
-        self._octets[:0] = octets
+        if octets:
+            if self._taken:
+                self._pieces[0] = self._pieces[0][self._taken :]
+                self._taken = 0
+            self._pieces.appendleft(octets)
+            self.pending += len(octets)
+
+    def _line_end(self, searched: int) -> int:
+        """Return how many octets precede the next LF, -1 without one; none is among the first `searched` octets."""
+        if len(self._pieces) > 1:
+            self._join()
+        if not self._pieces:
+            return -1
+        found = self._pieces[0].find(b"\n", self._taken + searched)
+        return found if found < 0 else found - self._taken
+
+    def _join(self) -> None:
+        self._pieces = deque((b"".join(self._pieces),))
+
+    def _take(self, octets: int) -> bytes:
+        """Return the first `octets` octets, which are in the first piece."""
+        if not octets:
+            return b""
+        first, start = self._pieces[0], self._taken
+        end = start + octets
+        self.pending -= octets
+        if end == len(first):
+            self._pieces.popleft()
+            self._taken = 0
+        else:
+            self._taken = end
+        self._resume()
+        return first[start:end]
 
     async def _discard_line(self) -> None:
-        while (end := self._octets.find(b"\n")) < 0:
-            self._octets.clear()
-            self._resume()
+        while (end := self._line_end(0)) < 0:
+            self._take(self.pending)
             await self._more()
-        del self._octets[: end + 1]
-        self._resume()
+        self._take(end + 1)
 
     async def _more(self) -> None:
         """Wait until octets arrive. Raises ClientGone."""
@@ -120,6 +143,6 @@ class ClientInput(asyncio.StreamReader):
             self._news.set_result(None)
 
     def _resume(self) -> None:
-        if self._source_paused and self._source is not None and len(self._octets) <= self.high_water // 2:
+        if self._source_paused and self._source is not None and self.pending <= self.high_water // 2:
             self._source_paused = False
             self._source.resume_reading()

@@ -1,7 +1,8 @@
 """The gateway's listener for the agents of its domain: TLS with client certificates, and a queue that keeps the mail.
 
 A submission's ID travels as ENVID (RFC 3461 §4.4): an agent that lost the 250 repeats the submission, and the queue,
-which knows the ID, keeps it once; its recipients are not judged again.
+which knows the ID, keeps it once; its recipients are not judged again. The ENVID that the user herself gave travels as
+XENVID, a parameter that only this port offers (docs/decisions/0018).
 """
 
 import asyncio
@@ -15,9 +16,10 @@ from gateway.maillog import MailLog
 from gateway.smtp import replies
 from gateway.smtp.auth import Logins, check_user, external
 from gateway.smtp.checked_header import CheckedHeader
+from gateway.smtp.commands import XENVID
 from gateway.smtp.connection import Shared, Template
 from gateway.smtp.content import ContentSink
-from gateway.smtp.limits import Client, ClientTable, ConnectionLimits, FailedLogins, MemoryBudget, MemoryShare
+from gateway.smtp.limits import Client, ClientTable, ConnectionLimits, FailedLogins, MemoryBudget, MemoryShare, Pace
 from gateway.smtp.listening import Listeners
 from gateway.smtp.replies import Refusal, Reply
 from gateway.smtp.session import NameSource
@@ -26,11 +28,12 @@ from gateway.smtp.submitting import Content, SubmittingDialogue
 from gateway.smtp.transaction import SubmittedTransaction
 from p2pcore.clock import Clock
 from p2pcore.crypto.certificates import Certificate
-from p2pcore.crypto.tls import relay_server_context
+from p2pcore.crypto.tls import relay_server_context, renew_context
 from p2pcore.crypto.trust import Trust
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Failure
 from p2pcore.names import canonical_domain
+from p2pcore.params import DAY
 from p2pcore.records import Identity
 
 
@@ -55,6 +58,7 @@ class Relaying:
     names: NameSource
     trust: Trust
     clock: Clock
+    recipients: Pace | None
 
 
 class RelayServer:
@@ -79,7 +83,8 @@ class RelayServer:
         limits = ConnectionLimits(settings.limits, clock)
         self._shared = Shared(settings, ClientTable(settings), limits, None, log, self._listeners.connections)
         self._logins = Logins({"EXTERNAL": external(trust, clock)}, FailedLogins(settings.limits, clock))
-        self._relaying = Relaying(settings, queue, names, trust, clock)
+        daily = settings.recipients_per_day
+        self._relaying = Relaying(settings, queue, names, trust, clock, Pace(daily, DAY, clock) if daily else None)
 
     async def start(self) -> None:
         """Listen on every endpoint, or on none. Raises OSError."""
@@ -89,6 +94,10 @@ class RelayServer:
             return RelaySession(template, self._shared, self._logins, self.memory, self._relaying)
 
         await self._listeners.open(session, (), self._settings.listen, self._tls)
+
+    def renew(self, identity: Identity) -> None:
+        """Show agents the certificate of `identity`, the gateway's own, renewed. Raises CertificateRefused."""
+        renew_context(self._tls, identity)
 
     @property
     def listeners(self) -> list[Endpoint]:
@@ -103,11 +112,16 @@ class RelayServer:
 class RelaySession(SubmittingDialogue):
     """One connection from an agent."""
 
+    relayed = True
+
     def __init__(
         self, template: Template, shared: Shared, logins: Logins, memory: MemoryBudget, relaying: Relaying
     ) -> None:
         super().__init__(template, shared, logins, memory)
         self._relaying = relaying
+
+    def extensions(self) -> list[str]:
+        return [*super().extensions(), XENVID]
 
     def check_user(self, user: Certificate) -> None:
         check_user(user, self._relaying.trust, self._relaying.clock())  # revoked perhaps since it logged in
@@ -144,6 +158,9 @@ class RelaySession(SubmittingDialogue):
         # only here: an agent that asks about addresses has no submission yet
         if not transaction.envelope_id:
             raise Refusal(replies.NEEDS_SUBMISSION_ID)
+        pace, user = self._relaying.recipients, transaction.user.primary_address
+        if pace is not None and not pace.take(user, len(transaction.recipients)):
+            raise Refusal(replies.TOO_MANY_TODAY, user)
 
     def content(self, transaction: SubmittedTransaction, memory: MemoryShare) -> Content:
         def check(header: bytes) -> bytes:
@@ -193,6 +210,7 @@ class _ForQueue:
             smtputf8=transaction.smtputf8,
             trace=self.trace,
             ret=transaction.ret,
+            envelope_id=transaction.original_envelope_id,
         )
         new = await self.queue.accept(item)
         return replies.kept("queue", transaction.identifier), new

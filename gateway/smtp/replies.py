@@ -95,6 +95,7 @@ TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients in one transactio
 TOO_MANY_CONNECTIONS = Reply(421, "4.3.2", "too many connections, try again later")
 TOO_MANY_FROM_CLIENT = Reply(421, "4.7.0", "too many connections from your address")
 TOO_MANY_MESSAGES = Reply(450, "4.7.1", "too many messages from your address, slow down")
+TOO_MANY_TODAY = Reply(450, "4.7.1", "more recipients than you may send to in a day, later again")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors")
 TIMED_OUT = Reply(421, "4.4.2", "waited too long, closing the connection")
 SHUTTING_DOWN = Reply(421, "4.3.2", "shutting down, try again later")

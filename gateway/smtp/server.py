@@ -35,7 +35,7 @@ class GatewaySmtp:
         self._listeners = Listeners("smtp", log, settings.limits.stop_grace)
         self.memory = MemoryBudget(settings.limits.memory)
         self.limits = ConnectionLimits(settings.limits, clock)
-        self._verifier = Verifier(resolver, mode=settings.verify, deadline=settings.limits.verify_deadline)
+        self._verifier = Verifier(resolver, clock, mode=settings.verify, deadline=settings.limits.verify_deadline)
         acceptor = Acceptor(settings.hostname, self._verifier, sender, clock, settings.limits.transaction_deadline)
         self._shared = Shared(settings, ClientTable(settings), self.limits, tls, log, self._listeners.connections)
         self._transactions = Transactions(names, acceptor, self.memory, settings.temporary_directory)
@@ -60,4 +60,4 @@ class GatewaySmtp:
     async def stop(self) -> None:
         """Take no more connections, let open transactions end within `stop_grace`, then cut off the rest."""
         await self._listeners.stop()
-        self._verifier.close()
+        await self._verifier.stop()

@@ -93,13 +93,14 @@ class RelaySettings:
     """For the listener that takes mail from the agents of our domain; always TLS.
 
     `hostname` is our name in greeting and trace. `temporary_directory` takes sealed contents over 1 MiB, in files
-    without a name. `limits.messages_per_minute` is per user here.
+    without a name. `limits.messages_per_minute` is per user here, and so is `recipients_per_day` (0: any number).
     """
 
     listen: tuple[Endpoint, ...]
     hostname: str
     temporary_directory: Path
     max_message_size: int = params.MAX_MESSAGE_SIZE
+    recipients_per_day: int = 0
     unlimited_clients: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     limits: SmtpLimits = field(default_factory=SmtpLimits)
 

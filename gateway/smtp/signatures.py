@@ -25,6 +25,11 @@ class Signature:
     comment: str = ""
 
 
+def is_signed(header: bytes) -> bool:
+    """Return whether a header section holds a DKIM-Signature."""
+    return _FIELD.search(header) is not None
+
+
 def signature_fields(header: bytes) -> list[tuple[str, str]]:
     """Return (domain, selector) of each DKIM-Signature in a header section, "" where it has none; at most 8."""
     found = []

@@ -34,7 +34,9 @@ class Content(Sink, Protocol):
 
 
 class SubmittingDialogue(AuthDialogue):
-    """A session of one of our users; `_transaction.user` is who she was at MAIL."""
+    """A session of one of our users; `_transaction.user` is who she was at MAIL. `relayed`: from her agent."""
+
+    relayed: ClassVar[bool] = False
 
     def __init__(self, template: Template, shared: Shared, logins: Logins, memory: MemoryBudget) -> None:
         super().__init__(template, shared, logins)
@@ -64,7 +66,7 @@ class SubmittingDialogue(AuthDialogue):
         if self._transaction is not None:
             raise Refusal(replies.NESTED_MAIL)
         user = self._known_user()
-        command = parse_mail(argument, extended=self.extended, submitted=True)
+        command = parse_mail(argument, extended=self.extended, submitted=True, relayed=self.relayed)
         self.check_size(command.size)
         if command.reverse_path and not is_among(command.reverse_path, user.addresses):
             raise Refusal(replies.NOT_YOUR_REVERSE_PATH, f"{user.name} as <{command.reverse_path}>")
@@ -77,6 +79,7 @@ class SubmittingDialogue(AuthDialogue):
             user=user,
             ret=command.ret,
             envelope_id=command.envelope_id,
+            original_envelope_id=command.original_envelope_id,
         )
         self.reply(replies.SENDER_OK)
 

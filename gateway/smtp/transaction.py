@@ -53,4 +53,5 @@ class SubmittedTransaction(Transaction):
     user: Certificate = field(kw_only=True)
     ret: Ret = ""
     envelope_id: str = ""
+    original_envelope_id: str = ""
     recipients: dict[str, NewRecipient] = field(default_factory=dict)

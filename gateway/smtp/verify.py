@@ -4,26 +4,23 @@ What cannot be known in time is a temperror, and a temperror never rejects.
 """
 
 import asyncio
-import re
 import secrets
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from publicsuffixlist import PublicSuffixList
-
 from gateway.mail.trace import MethodResult
 from gateway.smtp import dmarc, params
-from gateway.smtp.dmarc import Checked, Disposition, Policy
+from gateway.smtp.dmarc import Checked, Disposition
 from gateway.smtp.limits import Client
-from gateway.smtp.sender_policy import Dns, check_sender
+from gateway.smtp.lookups import Lookups, Published, SenderKey
+from gateway.smtp.sender_policy import Dns
 from gateway.smtp.settings import Verify
-from gateway.smtp.signatures import Signature, check_signatures
+from gateway.smtp.signatures import Signature, check_signatures, is_signed
+from p2pcore.clock import Clock
 from p2pcore.errors import CannotKnow, Malformed
 
 T = TypeVar("T")
-_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_])?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,7 @@ class Verifier:
     def __init__(
         self,
         resolver: Dns,
+        clock: Clock,
         *,
         mode: Verify = "auto",
         deadline: int = params.VERIFY_DEADLINE,
@@ -53,12 +51,11 @@ class Verifier:
         self._mode = mode
         self._deadline = deadline / 1_000
         self._draw = draw
-        self._suffixes = PublicSuffixList()
-        self._threads = ThreadPoolExecutor(params.VERIFY_THREADS, "spf")
+        self._lookups = Lookups(resolver, clock, self._deadline)
 
-    def close(self) -> None:
-        """Let go of the threads; those still waiting for DNS end by themselves."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def stop(self) -> None:
+        """End what is being looked up."""
+        await self._lookups.stop()
 
     def applies_to(self, client: Client) -> bool:
         """Return whether messages from `client` are checked."""
@@ -69,13 +66,20 @@ class Verifier:
     async def verify(
         self, client: Client, helo: str, reverse_path: str, header: bytes, content: bytes | None
     ) -> Verification:
-        """Return what can be known within the deadline. Raises nothing that the network or the message can cause."""
+        """Return what can be known within the deadline. Raises nothing that the network or the message can cause.
+
+        `content` matters to signed messages only; None: it was too large to keep.
+        """
         until = asyncio.get_running_loop().time() + self._deadline
-        spf, signatures, name = await asyncio.gather(
-            self._within(until, check_sender(client.address, reverse_path, helo, self._resolver, self._threads, until)),
-            self._within(until, check_signatures(header, content, self._resolver)),
-            self._within(until, self._name_of(client.address)),
-        )
+        sender = SenderKey(client.address, reverse_path, helo)
+        spf, name = self._lookups.spf.fresh(sender), self._lookups.client_name.fresh(client.address)
+        signatures: list[Signature] | None = []
+        if spf is None or name is None or is_signed(header):
+            spf, signatures, name = await asyncio.gather(
+                self._within(until, self._lookups.spf.get(sender)),
+                self._within(until, check_signatures(header, content, self._resolver)),
+                self._within(until, self._lookups.client_name.get(client.address)),
+            )
         spf = spf or Checked("temperror", reverse_path.rpartition("@")[2] or helo)
         # a lookup of keys that ran out of time leaves every signature undecided
         unknown = signatures is None
@@ -105,7 +109,9 @@ class Verifier:
         checked = [Checked(one.result, one.domain) for one in signatures]
         verdicts = []
         for author in authors:
-            found = await self._within(until, self._policy(author))
+            found = self._lookups.policy.fresh(author)
+            if found is None:
+                found = await self._within(until, self._lookups.policy.get(author))
             verdicts.append(self._judge(author, found, spf, checked, unknown=unknown))
         order = ("deliver", "quarantine", "reject")
         return max(verdicts, key=lambda verdict: (order.index(verdict[1]), verdict[0].result != "pass"))
@@ -113,7 +119,7 @@ class Verifier:
     def _judge(
         self,
         author: str,
-        found: tuple[Policy | None, bool] | None,
+        found: Published | None,
         spf: Checked,
         signatures: list[Checked],
         *,
@@ -122,45 +128,22 @@ class Verifier:
         properties = (("header.from", author),)
         if found is None:
             return MethodResult("dmarc", "temperror", properties), "deliver"
-        policy, inherited = found
+        policy = found.policy
         if policy is None:
             return MethodResult("dmarc", "none", properties), "deliver"
-        request = policy.subdomain_request if inherited else policy.request
+        request = policy.subdomain_request if found.inherited else policy.request
         comment = f"p={request}"
-        if dmarc.is_aligned(policy, author, spf, signatures, self._organisation):
+        if dmarc.is_aligned(policy, author, spf, signatures, self._lookups.organisation):
             return MethodResult("dmarc", "pass", properties, comment), "deliver"
         # "neutral" stands for a message too large to check: its signature may be good
         undecided = unknown or any(
-            dmarc.is_aligned(policy, author, spf, signatures, self._organisation, wanted)
+            dmarc.is_aligned(policy, author, spf, signatures, self._lookups.organisation, wanted)
             for wanted in ("temperror", "neutral")
         )
         if undecided:
             return MethodResult("dmarc", "temperror", properties, comment), "deliver"
-        outcome = dmarc.disposition(policy, inherited=inherited, draw=self._draw())
+        outcome = dmarc.disposition(policy, inherited=found.inherited, draw=self._draw())
         return MethodResult("dmarc", "fail", properties, comment), outcome
-
-    async def _policy(self, author: str) -> tuple[Policy | None, bool]:
-        """Return the policy for `author` and whether it is its organisation's (§6.6.3). Raises CannotKnow."""
-        own = await self._record(author)
-        organisation = self._organisation(author)
-        if own is not None or organisation == author:
-            return own, False
-        return await self._record(organisation), True
-
-    async def _record(self, domain: str) -> Policy | None:
-        answer = await self._resolver.text(f"_dmarc.{domain}")
-        policies = [policy for policy in map(dmarc.parse_policy, answer.values) if policy is not None]
-        return policies[0] if len(policies) == 1 else None  # §6.6.3 step 5: several count as none
-
-    def _organisation(self, domain: str) -> str:
-        return str(self._suffixes.privatesuffix(domain) or domain)  # §3.2
-
-    async def _name_of(self, address: str) -> str:
-        """Return the client's name where it leads back to its address (RFC 8601 §2.7.3), else ""."""
-        for name in (await self._resolver.names_of(address)).values[:3]:
-            if _HOST_NAME.match(name) and address in (await self._resolver.addresses(name)).values:
-                return name
-        return ""
 
     async def _within(self, until: float, work: Coroutine[Any, Any, T]) -> T | None:
         """Return what `work` returns, or None where DNS did not answer in time."""

@@ -1,4 +1,4 @@
-"""TLS contexts: ECDSA certificates for what mail clients see, own keys between nodes and from agents to gateways."""
+"""TLS contexts: ECDSA certificates for mail clients, own keys among our machines, the system's authorities outwards."""
 
 import datetime
 import hashlib
@@ -7,6 +7,7 @@ import ipaddress
 import os
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -161,3 +162,39 @@ def node_client_context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def verifying_context() -> ssl.SSLContext:
+    """Return a client's context that takes certificates of the system's authorities, for the host dialled only."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # RFC 8461 §3.3, §4.2: a DNS-ID (RFC 6125 §6.4)
+    return context
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCertificate:
+    """What a certificate file for mail clients says: DNS names in lower case, end in ms, whether it signed itself."""
+
+    names: tuple[str, ...]
+    not_after: int
+    self_signed: bool
+
+    def covers(self, host: str) -> bool:
+        """Return whether it is one for `host` (RFC 6125 §6.4: a star stands for the leftmost label)."""
+        name = host.lower()
+        return name in self.names or f"*.{name.partition('.')[2]}" in self.names
+
+
+def describe_shown(pem: bytes) -> ShownCertificate:
+    """Return what the first certificate in a PEM file says. Raises Malformed."""
+    try:
+        loaded = x509.load_pem_x509_certificate(pem)
+        alternatives = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except ValueError as error:
+        raise Malformed(f"certificate file: {error}") from error
+    except x509.ExtensionNotFound:
+        alternatives = x509.SubjectAlternativeName([])
+    names = tuple(name.lower() for name in alternatives.get_values_for_type(x509.DNSName))
+    end = int(loaded.not_valid_after_utc.timestamp()) * params.SECOND
+    return ShownCertificate(names, end, loaded.issuer == loaded.subject)

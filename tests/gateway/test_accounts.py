@@ -13,6 +13,7 @@ from gateway.errors import ConfigurationError, OperatorError
 from gateway.mailbox.store import MailStore
 from gateway.site import Site
 from p2pcore.crypto.identity_file import load_identity, open_kit
+from p2pcore.crypto.passwords import ScramVerifier, hash_password
 from tests.gateway.sites import ALICE, PASSWORD
 
 
@@ -75,7 +76,7 @@ async def test_wrong_mailbox_key(alice: Site) -> None:
     await (await MailStore.open(directory / "mailbox", key)).close()
     for wrong in (bytes(32), b"short"):
         (directory / "mailbox.key").write_bytes(wrong)
-        with pytest.raises(ConfigurationError, match=f"mailbox: the mail of {ALICE}"):
+        with pytest.raises(ConfigurationError, match=f"mailbox: the mail of {ALICE}|mailbox.key: 5 octets"):
             await Accounts(alice).open(ALICE)
     (directory / "mailbox.key").write_bytes(key)
     opened = Accounts(alice)
@@ -121,3 +122,33 @@ def test_kit_opens_with_its_passphrase_only(alice: Site) -> None:
     first, second = accounts.write_kit(directory, identity), accounts.write_kit(directory, identity)
     assert first.passphrase != second.passphrase
     assert open_kit(second.path.read_bytes(), second.passphrase) == identity
+
+
+async def test_scram_verifier(alice: Site, opened: Accounts) -> None:
+    """A verifier is kept with the password and changes with it; a name that is unknown gets one that fits nothing."""
+    (account,) = opened.all
+    verifier = opened.verifier("alice")
+    assert opened.scram
+    assert ScramVerifier.of(PASSWORD, verifier.salt) == verifier
+    assert opened.proven("alice", verifier) is account.store
+    nobody = opened.verifier("nobody")
+    assert nobody.salt == opened.verifier("nobody").salt != verifier.salt
+    assert opened.proven("nobody", nobody) is None
+    accounts.set_password(alice.account_directory(ALICE), "another password")
+    await opened.reload_password(ALICE)
+    assert opened.proven("alice", verifier) is None
+
+
+async def test_password_without_a_verifier(alice: Site) -> None:
+    """An account whose password was set when no verifier was kept logs in as ever, and SCRAM is not offered."""
+    path = alice.account_directory(ALICE) / "password"
+    path.write_text(hash_password(PASSWORD))
+    opened = Accounts(alice)
+    account = await opened.open(ALICE)
+    assert not opened.scram
+    assert await opened.authenticate(ALICE, PASSWORD) is account.store
+    assert opened.proven(ALICE, opened.verifier(ALICE)) is None
+    await opened.close_all()
+    path.write_text(hash_password(PASSWORD) + "\nnonsense\n")
+    with pytest.raises(ConfigurationError, match="password"):
+        await opened.open(ALICE)

@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 
 from gateway import accounts
+from gateway.account_commands import Hooks
 from gateway.administration import Administration, administer
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.founding import open_directory
 from gateway.site import Site, SiteBusy
+from p2pcore import params
+from p2pcore.clock import system_clock
+from p2pcore.crypto.certificates import parse_certificate
 from p2pcore.crypto.identity_file import load_identity, open_kit
-from p2pcore.directory.errors import AddressTaken, ReplicationRefused
+from p2pcore.directory.errors import AddressTaken, NotListed, ReplicationRefused
 from p2pcore.errors import Malformed, NoSuchAddress, Tampered
 from tests.gateway import sites
 from tests.gateway.sites import ALICE, BOB, PASSWORD
@@ -130,7 +134,7 @@ def test_recover(site: Site, tmp_path: Path) -> None:
     with pytest.raises(Malformed, match="not a recovery kit"):
         administer(site, "recover", **{**given, "kit": b"nonsense".hex()})
     assert site.account_addresses() == ()
-    assert administer(site, "recover", **given) == {"address": ALICE}
+    assert administer(site, "recover", **given) == {"address": ALICE, "new": True}
     assert (site.account_directory(ALICE) / "identity").read_bytes() == identity
 
 
@@ -153,6 +157,22 @@ def test_aliases_and_the_like(site: Site) -> None:
         administer(site, "domain-set", k=3, w=2)
     administer(site, "domain-set", k=1, w=1)
     administer(site, "revoke", name=ALICE, reason="compromised")
+
+
+def test_machines(site: Site) -> None:
+    """Each is listed with its endpoint and the end of its certificate; one that has moved is listed elsewhere."""
+    listed = {each["role"]: each for each in administer(site, "machine-list")}
+    assert set(listed) == {"directory", "node", "gateway"}
+    assert listed["node"]["endpoint"] == str(site.config.node.listen)
+    for role, lifetime in (("directory", 90), ("node", 400), ("gateway", 400)):
+        identity = site.identity(role)  # type: ignore[arg-type]
+        assert listed[role]["expires"] == parse_certificate(identity.certificate).not_after
+        assert abs(listed[role]["expires"] - system_clock() - lifetime * params.DAY) < params.HOUR
+    moved = administer(site, "machine-set", name=listed["node"]["node_id"], endpoint="[::1]:4467", role=None)
+    assert moved == {"role": "node", "name": listed["node"]["name"], "endpoint": "[::1]:4467"}
+    for name, endpoint, failure in (("nobody", "h:1", NotListed), (listed["node"]["name"], "h:0", Malformed)):
+        with pytest.raises(failure):
+            administer(site, "machine-set", name=name, endpoint=endpoint, role=None)
 
 
 def test_not_the_directory(site: Site) -> None:
@@ -205,9 +225,7 @@ async def test_running_parts_are_told(site: Site) -> None:
     administration = Administration(
         site,
         directory,
-        account_added=teller("added"),
-        account_removed=teller("removed"),
-        password_changed=teller("password"),
+        hooks=Hooks(teller("added"), teller("removed"), teller("password")),
     )
     try:
         await administration.run("user-add", {"address": ALICE, "password": PASSWORD})

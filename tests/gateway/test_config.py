@@ -112,6 +112,11 @@ def test_sizes() -> None:
         ("relay.advertise=nonsense", "relay.advertise: endpoint"),
         ("outbound.smarthost=mail.example.net", "outbound.smarthost: endpoint"),
         ("submission.save_sent=yes", "submission.save_sent"),
+        ("submission.sent_grace=-1", "submission.sent_grace"),
+        ("submission.sent_grace=1 min", "submission.sent_grace"),
+        ("dkim.selector=a b", "dkim.selector: 'a b': not a DNS name"),
+        ("dkim.selector=a..b", "dkim.selector: 'a..b'"),
+        ("dkim.selector=;", "dkim.selector: ';'"),
         ("smtp.max_message_size=65 MiB", "smtp.max_message_size"),
         ("smtp.max_connections=0", "smtp.max_connections"),
         ("smtp.max_connections=true", "smtp.max_connections"),
@@ -126,6 +131,12 @@ def test_sizes() -> None:
 def test_refused(override: str, said: str) -> None:
     """What is refused names the key and says what to write."""
     assert said in refusal(override)
+
+
+@pytest.mark.parametrize("selector", ["", "mx1", "2026.mx1", "MX-1"])
+def test_selectors(selector: str) -> None:
+    """A DKIM selector is one or more labels of a DNS name."""
+    assert check(with_overrides(DOMAIN, [f'dkim.selector="{selector}"']), "here").dkim.selector == selector
 
 
 def test_agent_needs_a_listener() -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from gateway import founding
-from gateway.config_rules import advertised
+from gateway.config_rules import advertised, relay_endpoint
 from gateway.errors import ConfigurationError
 from gateway.founding import found_domain, make_tls_certificate, open_directory
 from gateway.site import CONFIG_NAME, Site
+from p2pcore import params
+from p2pcore.clock import system_clock
+from p2pcore.records import DomainRecord, decode
 from tests.gateway.sites import config_of
 
 pytestmark = pytest.mark.usefixtures("weak_passphrases")
@@ -26,6 +29,14 @@ def test_complete(site: Site) -> None:
     book.close()
     assert all(path.is_file() for path in site.tls_files())
     assert not (site.directory / "founding.toml").exists()
+
+
+def test_a_lost_address_list_is_not_begun_anew(site: Site) -> None:
+    """Empty it would say that the domain has nobody: it is named, and what to do."""
+    (site.directory / "directory.db").unlink()
+    with pytest.raises(ConfigurationError, match=r"directory\.db: is missing, .*backup"):
+        open_directory(site)
+    assert not (site.directory / "directory.db").exists()
 
 
 def test_secrets_are_private(tmp_path: Path) -> None:
@@ -81,18 +92,20 @@ def test_interrupted_founding_begins_again(tmp_path: Path, monkeypatch: pytest.M
     book.close()
 
 
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
-        ('domain.roles=["node"]', "domain.roles: .* the directory must be one of them"),
-        ("replication.k=2", "replication.k: 2 copies need as many nodes"),
-    ],
-)
-def test_what_a_founder_cannot_be(tmp_path: Path, override: str, said: str) -> None:
+def test_what_a_founder_cannot_be(tmp_path: Path) -> None:
     """Refused before anything is made."""
-    with pytest.raises(ConfigurationError, match=said):
-        found_domain(tmp_path / "site", config_of([override, "replication.quorum=2"][: 1 + ("k" in override)]))
+    with pytest.raises(ConfigurationError, match=r"domain.roles: .* the directory must be one of them"):
+        found_domain(tmp_path / "site", config_of(['domain.roles=["node"]']))
     assert not (tmp_path / "site").exists()
+
+
+def test_copies_for_nodes_to_come(tmp_path: Path) -> None:
+    """k and w of the configuration hold from the first record on, also before there are as many nodes."""
+    site = found_domain(tmp_path / "site", config_of(["replication.k=3", "replication.quorum=2"]))
+    book = open_directory(site)
+    record = decode(DomainRecord, book.current_record().content)
+    book.close()
+    assert (record.replication[-1].k, record.replication[-1].w) == (3, 2)
 
 
 def test_directory_that_cannot_be(tmp_path: Path) -> None:
@@ -113,18 +126,35 @@ def test_authority_that_does_not_open(site: Site) -> None:
         open_directory(site)
 
 
-def test_moved_node_is_listed_where_it_is(site: Site) -> None:
-    """After a change of its endpoint in the configuration newcomers are sent to the new one; no change, no version."""
-    for overrides in ((), ('node.advertise="node.example.org:4466"',)):
+@pytest.mark.parametrize(
+    ("role", "override"),
+    [("node", 'node.advertise="node.example.org:4466"'), ("gateway", 'relay.advertise="mx.example.org:465"')],
+)
+def test_moved_machines_are_listed_where_they_are(site: Site, role: str, override: str) -> None:
+    """After a change of its endpoint in the configuration others are sent to the new one; no change, no version."""
+    for overrides in ((), (override,)):
         changed = Site.open(site.config_file, overrides)
         book = open_directory(changed)
-        (node,) = [machine for machine in book.machines() if machine.role == "node"]
-        assert node.endpoint == advertised(changed.config)
+        (machine,) = [machine for machine in book.machines() if machine.role == role]
+        expected = advertised(changed.config) if role == "node" else relay_endpoint(changed.config)
+        assert machine.endpoint == expected
         version = book.current_record()
         book.close()
         book = open_directory(changed)
         assert book.current_record() == version
         book.close()
+
+
+def test_a_directory_that_was_off_for_long_renews_itself_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its expired certificate could not even ask nodes to take the next one."""
+    later = system_clock() + params.DIRECTORY_LIFETIME + params.DAY
+    monkeypatch.setattr(founding, "system_clock", lambda: later)
+    for _ in range(2):
+        book = open_directory(site)
+        certificate = book.signer.certificate
+        book.close()
+        assert certificate.epoch == 2
+        assert certificate.not_before < later < certificate.not_after
 
 
 def test_tls_certificate_is_kept(site: Site) -> None:

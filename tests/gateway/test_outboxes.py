@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.mailbox.model import SEEN, NewMessage
+from gateway.mailbox.own_copies import OWN_COPY
 from gateway.mailbox.store import MailStore
 from gateway.outboxes import files_into
 
@@ -38,7 +39,7 @@ async def test_a_copy_is_filed_once_in_sent_and_seen(store: MailStore, tmp_path:
         await file(ANOTHER, large, TIME)
     assert await _contents(store, "Sent") == [CONTENT, OTHER]
     row = (await store.snapshot("Sent")).messages[0]
-    assert (row.flags, row.internal_date) == (frozenset({SEEN}), TIME // 1_000)
+    assert (row.flags, row.internal_date) == (frozenset({SEEN, OWN_COPY}), TIME // 1_000)
     assert await _contents(store, "INBOX") == []
 
 
@@ -52,6 +53,35 @@ async def test_no_copy_where_the_mail_reader_has_filed_its_own(store: MailStore)
     assert await _contents(store, "Gesendet") == [appended]
     await file(ANOTHER, OTHER, TIME)
     assert await _contents(store, "Gesendet") == [appended, OTHER]
+
+
+async def test_our_copy_gives_way_to_one_that_the_mail_reader_files_later(store: MailStore) -> None:
+    """However much later: one is left, hers, with the flags that ours had been given; sessions hear of both."""
+    await files_into(store, "\\Sent")(IDENTITY, CONTENT, TIME)
+    await files_into(store, "\\Sent")(ANOTHER, OTHER, TIME)
+    sent = (await store.snapshot("Sent")).mailbox
+    await store.store_flags(sent.id, [1], "add", {"$label1"})
+    appended = CONTENT.replace(b"Subject:", b"X-Own: 1\r\nSubject:")
+    assert await store.append("Sent", appended, {SEEN}, 1, 0) == (sent.uidvalidity, 3)
+    assert await _contents(store, "Sent") == [OTHER, appended]
+    rows = (await store.snapshot("Sent")).messages
+    assert [row.flags for row in rows] == [{SEEN, OWN_COPY}, {SEEN, "$label1"}]
+    assert (await store.mailbox("Sent")).messages == 2
+    await store.append("Sent", appended, {SEEN}, 1, 0)
+    assert await _contents(store, "Sent") == [OTHER, appended, appended]
+    await files_into(store, "\\Sent")(IDENTITY, CONTENT, TIME)  # repeated after a crash
+    assert len(await _contents(store, "Sent")) == 3
+
+
+async def test_what_is_appended_elsewhere_replaces_nothing(store: MailStore) -> None:
+    """Only Sent has such copies, and only one of the very same Message-ID goes."""
+    longer = CONTENT.replace(b"<1.mine@example.org>", b"<1.mine@example.org.invalid>")
+    await files_into(store, "\\Sent")(IDENTITY, longer, TIME)
+    await store.append("Drafts", longer, set(), 1, 0)
+    await store.append("Sent", CONTENT.replace(b"\r\n <1.mine@example.org>", b" 1.mine@example.org"), set(), 1, 0)
+    await store.append("Sent", b"Subject: no Message-ID\r\n\r\n", set(), 1, 0)
+    assert len(await _contents(store, "Sent")) == 3
+    assert await _contents(store, "Drafts") == [longer]
 
 
 async def test_a_copy_elsewhere_is_none_in_sent(store: MailStore) -> None:

@@ -9,8 +9,12 @@ import pytest
 from gateway.errors import OperatorError
 from gateway.outbound.queue import Queue
 from gateway.outbound.service import Outbound
+from gateway.outbox.params import OutboxLimits
 from gateway.queues import Queues
 from gateway.relaying import Relaying
+from gateway.smtp.relay import RelayServer
+from p2pcore import params
+from tests.gateway.outbox.world import OUTSIDE, bench, submission
 from tests.support.identities import ManualClock
 
 
@@ -19,7 +23,8 @@ async def relaying(tmp_path: Path) -> AsyncIterator[Relaying]:
     """A gateway's empty queue."""
     queue = Queue(tmp_path, bytes(32), ManualClock())
     await queue.open()
-    yield Relaying(queue, cast(Outbound, queue))  # `retry` is the same, but for the pauses of destinations
+    # `retry` is the same, but for the pauses of destinations; the listener is not used
+    yield Relaying(queue, cast(Outbound, queue), cast(RelayServer, None))
     await queue.close()
 
 
@@ -37,3 +42,24 @@ async def test_nothing_waits_where_there_is_no_queue() -> None:
     assert await queues.commands["queue-list"]({}) == []
     assert await queues.commands["queue-retry"]({"id": ""}) == 0
     assert await queues.counts() == {"queue": 0, "outboxes": 0}
+
+
+async def test_what_waits_for_its_copy_in_sent_alone_does_not_wait(tmp_path: Path) -> None:
+    """It is delivered: neither listed, counted nor tried; by its ID it can be shown until the copy is filed."""
+    async with bench(tmp_path, limits=OutboxLimits(sent_grace=params.HOUR)) as it:
+        done = await it.outbox.accept(submission("bob@example.org"))
+        await it.settled()
+        await it.gateways[0].stop()
+        waits = await it.outbox.accept(submission("bob@example.org", OUTSIDE))
+        await it.settled()
+        queues = Queues(None, lambda: {"alice@example.org": it.outbox})
+        (listed,) = await queues.commands["queue-list"]({})
+        assert listed["id"] == waits
+        assert await queues.counts() == {"queue": 0, "outboxes": 1}
+        assert await queues.commands["queue-retry"]({"id": ""}) == 1
+        with pytest.raises(OperatorError, match="no such message waits"):
+            await queues.commands["queue-retry"]({"id": done})
+        shown = await queues.commands["queue-show"]({"id": done})
+        assert [each["state"] for each in shown["recipients"]] == ["delivered"]
+        await it.pass_time(params.HOUR)
+        assert len(it.mailbox.sent) == 2

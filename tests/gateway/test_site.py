@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import Config
 from gateway.errors import ConfigurationError, OperatorError
-from gateway.site import Site, SiteBusy, make_private, read_identity, write_private
+from gateway.site import Site, SiteBusy, check_access, make_private, read_identity, write_private
 from p2pcore.names import canonical_address
 
 
@@ -94,3 +94,14 @@ def test_own_identity(site: Site) -> None:
     agent = Site.open(site.config_file, ('domain.roles=["agent"]',))
     with pytest.raises(ConfigurationError, match="no user has an account here"):
         agent.own_identity()
+
+
+def test_directories_that_may_not_be_used_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is not there yet is no fault."""
+    used, missing = tmp_path / "tmp", tmp_path / "accounts"
+    used.mkdir()
+    check_access(used, missing)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != used)
+    with pytest.raises(PermissionError, match="tmp") as caught:
+        check_access(used, missing)
+    assert caught.value.filename == str(used)

@@ -2,7 +2,11 @@
 
 import gc
 
-from gateway.starting import settle_memory
+import pytest
+
+from gateway.errors import ConfigurationError
+from gateway.mailbox.errors import StoreDamaged
+from gateway.starting import settle_memory, starting
 
 
 def test_settle_memory() -> None:
@@ -16,3 +20,13 @@ def test_settle_memory() -> None:
     finally:
         gc.unfreeze()
         gc.set_threshold(*thresholds)
+
+
+def test_a_damaged_store_is_said_with_its_place() -> None:
+    """One line for the operator and exit code 2, as for every file that cannot be used."""
+    with (
+        pytest.raises(ConfigurationError, match=r"accounts/alice: the outbox's database is damaged") as caught,
+        starting("accounts/alice"),
+    ):
+        raise StoreDamaged("the outbox's database is damaged")
+    assert caught.value.exit_code == 2

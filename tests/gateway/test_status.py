@@ -2,10 +2,14 @@
 
 import asyncio
 
+import pytest
+
 from gateway import control
 from gateway.administration import administer
 from gateway.main import running
 from gateway.site import Site
+from gateway.status import too_few_copies
+from p2pcore.client.availability import Availability, Estimate
 from p2pcore.directory.text_forms import from_text
 from p2pcore.records import Invitation
 from tests.gateway.sites import ALICE, BOB, PASSWORD
@@ -26,6 +30,7 @@ async def test_one_machine(site: Site) -> None:
             assert report["roles"] == ["node", "gateway", "agent", "directory"]
             assert report["contacts"] == 1
             assert report["replication"] == {"k": 1, "w": 1}
+            assert report["availability"] == {"up": None, "k": None, "nodes": 0, "samples": 0}
             node = report["node"]
             assert isinstance(node, dict)
             assert {"objects", "entries", "octets"} < set(node)
@@ -59,3 +64,42 @@ async def test_invitation_names_what_others_reach(site: Site) -> None:
             text = (await asked(site, "invite", role="node", name="n2"))["text"]
     (contact,) = from_text(Invitation, str(text)).contacts
     assert (contact.host, contact.port) == ("node.example.org", 4466)
+
+
+def test_too_few_copies() -> None:
+    """Nodes that are down more than k allows for: what was found, and the command that is enough."""
+    setting = "`p2pmail domain set k=5 w=3` on the directory's machine"
+    found = "a node is up with probability 0.9: k = 5 is called for, k = 3 is set"
+    assert too_few_copies(3, 0.9, 5, known=8) == f"{found}: {setting}"
+    assert too_few_copies(3, 0.9, 5, known=3) == (
+        f"{found}; let 2 more nodes join (`p2pmail invite node NAME`), then {setting}"
+    )
+    assert "let one more node join" in too_few_copies(3, 0.9, 5, known=4)
+    assert too_few_copies(3, 0.3, 28, known=100) == (
+        "a node is up with probability 0.3: k = 28 is called for, k = 3 is set; 20 is the largest: "
+        "`p2pmail plan --p 0.3` says what it reaches"
+    )
+
+
+async def test_called_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once p is estimated, status shows it and warns where the domain's k is below what it calls for."""
+    known = Estimate(up=0.9, k=5, nodes=6, samples=30)
+    monkeypatch.setattr(Availability, "estimate", lambda _: known)
+    with site.locked():
+        async with running(site):
+            report = await asked(site, "status")
+    assert report["availability"] == {"up": 0.9, "k": 5, "nodes": 6, "samples": 30}
+    assert any("k = 5 is called for, k = 1 is set" in warning for warning in report["warnings"])  # type: ignore[attr-defined]
+
+
+async def test_a_running_directory_is_heard(site: Site) -> None:
+    """Its heads come with the replies of the machine's own node, so `status` does not miss it."""
+    with site.locked():
+        async with running(site) as status:
+            names = status._network.names
+            assert names is not None
+            async with asyncio.timeout(30):
+                while not names.last_head:  # noqa: ASYNC110 - heads are in several tasks
+                    await asyncio.sleep(0.02)
+            report = await asked(site, "status")
+            assert not any("not been heard" in warning for warning in report["warnings"])  # type: ignore[attr-defined]

@@ -113,10 +113,11 @@ class Machine:
 class Domain:
     """A domain under construction: the founder (directory and first node), then machines that join it."""
 
-    def __init__(self, directory: Path, k: int, w: int) -> None:
+    def __init__(self, directory: Path, k: int, w: int, *, first_host: int = 1) -> None:
+        """`first_host`: the last number of the first machine's address, apart from those of other domains here."""
         self._directory = directory
         self._network = f"127.{1 + (os.getpid() >> 8) % 250}.{os.getpid() % 256}"
-        self._count = 0
+        self._count = first_host - 1
         self.resolver = Endpoint(f"{self._network}.250", DNS_PORT)  # nobody answers there until a test does
         self.remote = Endpoint(f"{self._network}.251", REMOTE_PORT)  # the same
         self.machines: list[Machine] = []
@@ -149,6 +150,7 @@ class Domain:
             f"outbound.port={REMOTE_PORT}",
             "outbound.retry_first=1",
             "outbound.retry_last=1",
+            "sync.keep_days=0",  # so that it can be seen when the network has forgotten a message
         ]
 
     def _join(self, role: str, name: str, directory: str) -> Machine:

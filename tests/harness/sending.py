@@ -37,9 +37,11 @@ class User:
             assert not refused, refused
 
 
-def wait_until(condition: Callable[[], bool], what: str = "", *, pause: float = 0.05) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str = "", *, pause: float = 0.05, timeout: float = START_TIMEOUT
+) -> None:
     """Wait until `condition` holds of other processes or threads; look at them every `pause` seconds."""
-    deadline = time.monotonic() + START_TIMEOUT
+    deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(pause)

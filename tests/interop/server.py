@@ -48,6 +48,7 @@ class Server(Machine):
             "submissions": {"listen": [f"{HOST}:{submissions}"]},
             "relay": {"listen": [f"{HOST}:{relay}"]},
             "outbound": {"resolvers": [f"{resolver}"], "port": self.mx_port},
+            "sync": {"keep_days": 0},  # an empty inbox tells that all was filed
         }
         self._fresh: list[User] = []
         self._smtp, self._imap, self._imaps = (HOST, smtp), (HOST, imap), (HOST, imaps)

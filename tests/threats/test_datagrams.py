@@ -11,11 +11,11 @@ from p2pcore.dht.contact import Contact
 from p2pcore.dht.kademlia import KademliaSubstrate
 from p2pcore.errors import CertificateRefused, Failure, NotAuthorised, Replayed, SignatureRefused
 from p2pcore.records import FindNode, Nodes, Ping, Pong, Revocation, WhoAreYou
+from p2pcore.sim.virtual_time import run_virtually
 from tests.p2pcore.dht.support import Swarm
 from tests.p2pcore.dht.test_protocol import ALICE, Peer, rest
 from tests.support.fake_network import FakeNetwork
 from tests.support.identities import START, ManualClock, Member, World
-from tests.support.virtual_time import run_virtually
 from tests.threats.table import DATAGRAMS, ROLES, TABLE, WHO
 
 COUNTED: Final[dict[type[Failure], str]] = {

@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 from gateway.imap.params import ImapLimits
 from gateway.imap.server import ImapServer
 from gateway.mailbox.store import MailStore
+from p2pcore.crypto.passwords import ScramVerifier
 from p2pcore.endpoint import Endpoint
 from tests.gateway.imap.client import Client
 
@@ -67,9 +68,19 @@ class TwoAccounts:
 
     def __init__(self, alice: MailStore, bob: MailStore) -> None:
         self._stores = {("alice", "secret"): alice, ("bob", "hunter2"): bob}
+        self._by_user = {"alice": alice, "bob": bob}
+        self._verifiers = {user: ScramVerifier.of(word, b"salt" * 4, 4_096) for user, word in self._stores}
 
     async def authenticate(self, user: str, password: str) -> MailStore | None:
         return self._stores.get((user.removesuffix("@example.org"), password))
+
+    scram = True
+
+    def verifier(self, user: str) -> ScramVerifier:
+        return self._verifiers.get(user) or ScramVerifier.decoy(user, b"secret")
+
+    def proven(self, user: str, verifier: ScramVerifier) -> MailStore | None:
+        return self._by_user.get(user) if self._verifiers.get(user) is verifier else None
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """Limits, patience, large messages and stopping, on real sockets."""
 
 import asyncio
+import base64
 import os
 import re
 import socket
@@ -15,10 +16,13 @@ from gateway.imap import params
 from gateway.imap.params import ImapLimits
 from gateway.imap.server import ImapServer
 from gateway.imap.session import is_loopback
+from gateway.mailbox import expunged
+from gateway.mailbox.model import DELETED, NewMessage
 from gateway.mailbox.store import MailStore
 from p2pcore.endpoint import Endpoint
 from tests.gateway.imap.client import Client
 from tests.gateway.imap.conftest import Site, SiteMaker
+from tests.support.imap_accounts import PasswordsOnly
 
 LARGE = b"Subject: large\r\n\r\n" + b"".join(b"%08d line of text\r\n" % number for number in range(40_000))
 
@@ -312,7 +316,7 @@ async def test_plain_text_on_the_tls_port(site: Site) -> None:
 async def test_port_in_use(site: Site) -> None:
     """A port that is taken is an OSError, and nothing stays bound."""
 
-    class Nobody:
+    class Nobody(PasswordsOnly):
         async def authenticate(self, user: str, password: str) -> MailStore | None:
             return None
 
@@ -347,3 +351,80 @@ async def test_ipv6(start_site: SiteMaker, certificate: object) -> None:
     reader, writer = await asyncio.open_connection("::1", site.server.sockets[-1].getsockname()[1])
     assert b"AUTH=PLAIN" in await reader.readline()
     writer.close()
+
+
+async def test_large_messages_of_one_append(start_site: SiteMaker, tmp_path: Path) -> None:
+    """Large and small messages of one APPEND keep their places, and no file stays (RFC 3502)."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    site = await start_site(spool_directory=spool)
+    client = await site.client()
+    messages = [b"x: %d\r\n\r\n" % number + b"y" * size for number, size in enumerate((200_000, 5, 150_000, 7))]
+    client.send(b"a APPEND INBOX" + b"".join(b" {%d+}\r\n" % len(one) + one for one in messages) + b"\r\n")
+    _, tagged = await client.until(b"a")
+    assert re.match(rb"OK \[APPENDUID \d+ 1:4\]", tagged)
+    await client.ok("SELECT INBOX")
+    for uid, message in enumerate(messages, start=1):
+        (response,) = await client.ok(f"UID FETCH {uid} BODY.PEEK[]")
+        assert response.endswith(b"{%d}\r\n" % len(message) + message + b")")
+    assert not open_files_below(spool)
+
+
+async def test_one_append_has_bounds(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spooled messages of one APPEND are bounded in number and size; what is too much is refused before it is sent."""
+    monkeypatch.setattr(params, "MAX_SPOOLS", 2)
+    client = await site.client()
+    large = params.SPOOL_ABOVE + 1
+    client.send((b"a APPEND INBOX" + (b" {%d+}\r\n" % large + b"x" * large) * 2) + b" {%d}\r\n" % large)
+    assert (await client.until(b"a"))[1].startswith(b"NO [LIMIT] ")
+    monkeypatch.setattr(params, "APPEND_TOTAL", large)
+    client.send(b"b APPEND INBOX {%d+}\r\n" % large + b"x" * large + b" {%d}\r\n" % (64 << 20))
+    assert (await client.until(b"b"))[1].startswith(b"NO [TOOBIG] ")
+    assert await client.ok("STATUS INBOX (MESSAGES)") == [b"* STATUS INBOX (MESSAGES 0)"]
+
+
+async def test_large_part_without_its_encoding(site: Site) -> None:
+    """BINARY of a part larger than one piece is exact, whole and in part (RFC 3516 §4.2)."""
+    octets = os.urandom(900_000)
+    header = b"MIME-Version: 1.0\r\nContent-Type: application/x-data\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    client = await site.client()
+    await client.append("INBOX", header + base64.encodebytes(octets).replace(b"\n", b"\r\n"))
+    await client.ok("SELECT INBOX")
+    assert await client.ok("FETCH 1 BINARY.SIZE[1]") == [b"* 1 FETCH (BINARY.SIZE[1] 900000)"]
+    (whole,) = await client.ok("FETCH 1 BINARY.PEEK[1]")
+    assert whole == b"* 1 FETCH (BINARY[1] ~{900000}\r\n" + octets + b")"
+    (part,) = await client.ok("FETCH 1 BINARY.PEEK[1]<300001.500000>")
+    assert part == b"* 1 FETCH (BINARY[1]<300001> ~{500000}\r\n" + octets[300_001:800_001] + b")"
+
+
+async def test_nul_of_a_message_from_outside(site: Site) -> None:
+    """A literal has no NUL (RFC 9051 §4.3.1): 0x80 stands where a message has one, and BINARY gives it as it is."""
+    await site.alice.append("INBOX", b"x: 1\r\n\r\na\0b", frozenset(), 0, 0)
+    client = await site.client(select="INBOX")
+    assert await client.ok("FETCH 1 BODY.PEEK[TEXT]") == [b"* 1 FETCH (BODY[TEXT] {3}\r\na\x80b)"]
+    assert await client.ok("FETCH 1 BINARY.PEEK[1]") == [b"* 1 FETCH (BINARY[1] ~{3}\r\na\0b)"]
+
+
+async def test_many_search_results(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long SEARCH response leaves in pieces and is one line."""
+    monkeypatch.setattr(params, "NUMBERS_AT_ONCE", 7)
+    await site.alice.append_many("INBOX", [NewMessage(b"x: 1\r\n\r\n", frozenset(), 0, 0)] * 100)
+    client = await site.client(select="INBOX")
+    expected = b"* SEARCH " + b" ".join(b"%d" % number for number in range(1, 101))
+    assert await client.ok("SEARCH ALL") == [expected]
+
+
+async def test_forgotten_expunges(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where expunges are forgotten, whatever is not there is named, behind the last pair that holds (RFC 7162 §3.2)."""
+    monkeypatch.setattr(expunged, "EXPUNGED_RUNS", 1)
+    monkeypatch.setattr(expunged, "_KEPT", 0)
+    _, uids = await site.alice.append_many("INBOX", [NewMessage(b"x: 1\r\n\r\n", frozenset({DELETED}), 0, 0)] * 9)
+    mailbox = await site.alice.mailbox("INBOX")
+    for uid in (2, 5, 8, 9):
+        await site.alice.expunge(mailbox.id, [uid])
+    client = await site.client()
+    await client.ok("ENABLE QRESYNC")
+    asked = f"SELECT INBOX (QRESYNC ({mailbox.uidvalidity} {mailbox.highest_modseq}"
+    assert b"* VANISHED (EARLIER) 2,5,8:9" in await client.ok(f"{asked}))")
+    assert b"* VANISHED (EARLIER) 5,8:9" in await client.ok(f"{asked} 1:{len(uids)} (1:2 1,3)))")
+    assert b"* VANISHED (EARLIER) 8" in await client.ok(f"{asked} 6:8))")

@@ -28,15 +28,25 @@ class Believer:
     def __init__(self, seen: View) -> None:
         self.seen = seen
         self.flags = [seen.flags(uid) for uid in seen.uids]  # by sequence number - 1
+        self.uids = list(seen.uids)
+
+    def vanish(self, uids: str) -> None:
+        for first, _, last in (part.partition(":") for part in uids.split(",")):
+            for uid in range(int(first), int(last or first) + 1):
+                place = self.uids.index(uid)
+                del self.uids[place], self.flags[place]
 
     def hear(self, told: bytes) -> None:
         for line in told.decode("ascii").splitlines():
-            if match := re.fullmatch(r"\* (\d+) EXPUNGE", line):
-                del self.flags[int(match[1]) - 1]
+            if match := re.fullmatch(r"\* VANISHED ([\d:,]+)", line):
+                self.vanish(match[1])
+            elif match := re.fullmatch(r"\* (\d+) EXPUNGE", line):
+                del self.flags[int(match[1]) - 1], self.uids[int(match[1]) - 1]
             elif match := re.fullmatch(r"\* (\d+) EXISTS", line):
                 assert int(match[1]) >= len(self.flags)
                 new = range(len(self.flags), int(match[1]))
                 self.flags += [self.seen.flags(self.seen.uids[place]) for place in new]
+                self.uids += [self.seen.uids[place] for place in new]
             elif match := re.fullmatch(r"\* (\d+) FETCH \(UID \d+ FLAGS \(([^)]*)\)\)", line):
                 self.flags[int(match[1]) - 1] = frozenset(match[2].split())
 
@@ -104,8 +114,8 @@ _ACTION = st.tuples(st.sampled_from(["new", "expunge", "flag", "tell", "tell all
 
 
 @settings(max_examples=200)
-@given(st.lists(_ACTION, max_size=60), st.integers(0, 40))
-def test_client_that_believes_us_is_right(actions: list[tuple[str, int]], start: int) -> None:
+@given(st.lists(_ACTION, max_size=60), st.integers(0, 40), st.booleans())
+def test_client_that_believes_us_is_right(actions: list[tuple[str, int]], start: int, vanished: bool) -> None:
     """After an announcement with leave to expunge, a client's picture is the mailbox; before, no EXPUNGE is said."""
     modseq = 1
     truth = {uid: row(uid, 1) for uid in range(1, start + 1)}
@@ -134,9 +144,9 @@ def test_client_that_believes_us_is_right(actions: list[tuple[str, int]], start:
         elif action.startswith("tell"):
             seen.absorb(pending)
             pending.clear()
-            told = seen.announce(expunge=action == "tell all", modseq=False)
-            assert action == "tell all" or b"EXPUNGE" not in told
+            told = seen.announce(expunge=action == "tell all", modseq=False, vanished=vanished)
+            assert action == "tell all" or not (b"EXPUNGE" in told or b"VANISHED" in told)
             client.hear(told)
             assert len(client.flags) == len(seen)
-    assert seen.uids == sorted(truth)
+    assert seen.uids == client.uids == sorted(truth)
     assert client.flags == [truth[uid].flags for uid in sorted(truth)]

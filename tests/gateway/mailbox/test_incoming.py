@@ -159,3 +159,21 @@ async def test_what_this_machine_makes_is_filed_once(store: MailStore) -> None:
     assert (await store.mailbox("Sent")).messages == 1
     row = (await store.snapshot("Sent")).messages[0]
     assert row.flags == frozenset({"\\Seen"})
+
+
+async def test_what_is_kept_is_bounded(store: MailStore) -> None:
+    """The oldest kept task beyond the number or the octets is pending at once, under a new number; no number twice."""
+    made = [
+        Incoming(entry(number), None, b"", b"Subject: x\r\n\r\n", 0, "INBOX", frozenset(), b"%d" % number, 1_000, 10)
+        for number in range(5)
+    ]
+    await store.file_incoming(made)
+    assert await store.pending_cleanup(9) == ()
+    assert await store.release_kept(0, 4, 1_000) is not None
+    first = await store.pending_cleanup(9)
+    assert [task for _, task in first] == [b"0"]
+    assert await store.release_kept(0, 9, 25) is not None
+    later = await store.pending_cleanup(9, first[-1][0])
+    assert [task for _, task in later] == [b"1", b"2"]
+    assert await store.release_kept(2**42, 9, 25) is None
+    assert [task for _, task in await store.pending_cleanup(9, later[-1][0])] == [b"3", b"4"]

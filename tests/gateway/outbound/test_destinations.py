@@ -3,16 +3,19 @@
 import asyncio
 from pathlib import Path
 
+import dkim
 import pytest
 
 from gateway.outbound import params
 from gateway.outbound.budget import Budget
 from gateway.outbound.courier import Courier
 from gateway.outbound.destinations import Destinations
+from gateway.outbound.dkim import DkimSigner
 from gateway.outbound.errors import NotDelivered
 from gateway.outbound.model import Attempt, Unit
 from gateway.outbound.queue import Queue
 from gateway.outbound.session import Session
+from p2pcore.crypto.dkim_keys import dkim_record, make_ed25519_dkim_key
 from p2pcore.errors import Tampered
 from tests.gateway.outbound.test_session import TIMEOUTS, Hosts
 from tests.gateway.outbound.world import new_item
@@ -99,6 +102,67 @@ async def test_a_dead_destination_is_dialled_once(queue: Queue, connections: Con
     assert connections.asked == 1
     clock.advance(params.DESTINATION_PAUSE)
     assert (await destinations.deliver(work[0]))[0].outcome == "delivered"
+    await destinations.stop()
+
+
+@pytest.mark.parametrize("signed", [False, True])
+async def test_a_host_that_takes_7_bits_gets_7_bits(
+    queue: Queue, connections: Connections, mta: FakeMta, clock: ManualClock, *, signed: bool
+) -> None:
+    """RFC 6152 §3: 8-bit text arrives quoted-printable under a DKIM signature that fits; what is signed inside
+    bounces with 5.6.3, for a conversion would break that signature."""
+    mta.extensions = []
+    kind = "multipart/signed; boundary=b" if signed else "text/plain; charset=utf-8"
+    head = f"From: alice@example.org\r\nMIME-Version: 1.0\r\nContent-Type: {kind}\r\n\r\n"
+    content = (head + ("--b\r\n\r\nüber\r\n--b--\r\n" if signed else "über eine Zeile\r\n")).encode()
+    await queue.accept(new_item(content=content))
+    (unit,) = (await queue.claim(10)).units
+    key = make_ed25519_dkim_key()
+    destinations = Destinations(connections, DkimSigner("example.org", {"s1": key}), clock)
+    (attempt,) = await destinations.deliver(unit)
+    await destinations.stop()
+    if signed:
+        assert (attempt.outcome, attempt.status) == ("failed", "5.6.3")
+        assert not mta.taken
+        return
+    arrived = mta.taken[0].content
+    assert b"Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=BCber eine Zeile\r\n" in arrived
+    assert dkim.verify(arrived, dnsfunc=lambda name, timeout=5: dkim_record(key).encode())
+
+
+async def test_a_pause_doubles_with_each_failure(queue: Queue, connections: Connections, clock: ManualClock) -> None:
+    """1, 2, 4, 8, 16 and again 16 minutes; a connection that comes about begins anew with 1."""
+    destinations = Destinations(connections, None, clock)
+    connections.refusing = NotDelivered("4.4.1", "no answer", "mx")
+    (unit,) = await units(queue, 1)
+    for minutes in (1, 2, 4, 8, 16, 16):
+        await destinations.deliver(unit)
+        asked = connections.asked
+        clock.advance(minutes * params.DESTINATION_PAUSE - 1)
+        await destinations.deliver(unit)
+        assert connections.asked == asked
+        clock.advance(1)
+    connections.refusing = None
+    assert (await destinations.deliver(unit))[0].outcome == "delivered"
+    connections.refusing = NotDelivered("4.4.1", "no answer", "mx")
+    await destinations.deliver(unit)
+    clock.advance(params.DESTINATION_PAUSE)
+    asked = connections.asked
+    await destinations.deliver(unit)
+    assert connections.asked == asked + 1
+    await destinations.stop()
+
+
+async def test_after_a_pause_one_worker_tries(queue: Queue, connections: Connections, clock: ManualClock) -> None:
+    """A destination that was dead is dialled once, however much waits for it."""
+    destinations = Destinations(connections, None, clock)
+    connections.refusing = NotDelivered("4.4.1", "no answer", "mx")
+    work = await units(queue, 4)
+    await destinations.deliver(work[0])
+    clock.advance(params.DESTINATION_PAUSE)
+    asked = connections.asked
+    await asyncio.gather(*(destinations.deliver(unit) for unit in work))
+    assert connections.asked == asked + 1
     await destinations.stop()
 
 

@@ -49,7 +49,7 @@ class Machine:
         self.queue = Queue(directory / "queue", KEY, system_clock, schedule=schedule)
         resolver = Resolver([dns.endpoint], timeout=2_000)
         exchangers = MailExchangers(resolver, port=port, own_names=["mx.example.org"], rng=random.Random(1))
-        signer = DkimSigner("example.org", "s1", DKIM_KEY)
+        signer = DkimSigner("example.org", {"s1": DKIM_KEY})
         courier = Courier(exchangers, "mx.example.org", TIMEOUTS)
         self.destinations = Destinations(courier, signer, system_clock, pause=10)
         network = NetworkDelivery(self.network, self.network, self.queue, "mx.example.org")

@@ -49,6 +49,25 @@ async def test_the_dialogue(tmp_path: Path) -> None:
         assert it.gateways[0].commands[2:4] == [f"MAIL FROM:<> ENVID={message_id}", f"RCPT TO:<{OUTSIDE}>"]
 
 
+async def test_her_own_envid_goes_beside_the_submissions(tmp_path: Path) -> None:
+    """XENVID carries what her mail reader gave, where the gateway offers it; a utf-8 ORCPT keeps its own encoding."""
+    async with bench(tmp_path) as it:
+        gateway = it.gateways[0]
+        recipient = NewRecipient(OUTSIDE, "SUCCESS", "utf-8;gr\\x{FC}ße+x@outside.example")
+        mail = Submission("alice@example.org", (recipient,), CONTENT, envelope_id="hers = 1")
+        await it.outbox.accept(mail)
+        await it.settled()
+        assert not any("hers" in line for line in gateway.commands)
+        gateway.extensions = (*gateway.extensions, "XENVID")
+        gateway.commands.clear()
+        message_id = await it.outbox.accept(mail)
+        await it.settled()
+        assert gateway.commands[2:4] == [
+            f"MAIL FROM:<alice@example.org> ENVID={message_id} SIZE={len(CONTENT)} XENVID=hers+20+3D+201",
+            f"RCPT TO:<{OUTSIDE}> NOTIFY=SUCCESS ORCPT=utf-8;gr\\x{{FC}}\\x{{DF}}e\\x{{2B}}x@outside.example",
+        ]
+
+
 @pytest.mark.parametrize("content", [b".\r\n", b"..\r\n.\r\n", b"no end", b"x\r\n" * 200_000 + b".y\r\n.\r\n"])
 async def test_dots_are_stuffed_and_nothing_else_changes(tmp_path: Path, content: bytes) -> None:
     """Whatever the size of the pieces; a content that does not end in CRLF gets one."""

@@ -79,7 +79,7 @@ async def test_success_is_reported_where_it_was_asked_for(tmp_path: Path) -> Non
         await it.outbox.accept(submission("bob@example.org", OUTSIDE, notify="SUCCESS"))
         await it.settled()
         report = it.mailbox.report()
-        assert "Action: delivered" in report
+        assert "Action: relayed" in report
         assert "bob@example.org" in report
         assert OUTSIDE not in report
         assert f"RCPT TO:<{OUTSIDE}> NOTIFY=SUCCESS" in it.gateways[0].commands

@@ -54,6 +54,13 @@ def outcome(parse: Callable[[], T]) -> T | int:
         return refusal.reply.code
 
 
+def test_xenvid_is_for_agents() -> None:
+    """On the relay port it is the user's ENVID; on every other it is unknown."""
+    agent = parse_mail("FROM:<a@b> ENVID=1 XENVID=x+20y", extended=True, submitted=True, relayed=True)
+    assert (agent.envelope_id, agent.original_envelope_id) == ("1", "x y")
+    assert outcome(lambda: parse_mail("FROM:<a@b> XENVID=x", extended=True, submitted=True)) == 555
+
+
 def test_mail() -> None:
     """Keywords and RET in any case, ENVID with its xtext undone, AUTH forgotten."""
     command = parse_mail("FROM:<a@b> ret=full AUTH=a+2Bx@b EnvId=x+3Dy+20z", extended=True, submitted=True)

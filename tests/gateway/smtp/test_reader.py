@@ -67,7 +67,28 @@ async def test_a_client_is_paused_and_resumed() -> None:
     assert source.paused
     assert len(await reader.some(40)) == 40
     assert not source.paused
-    assert await reader.some(1_000) == b"x" * 20 + b"y"
+    assert [await reader.some(1_000), await reader.some(1_000)] == [b"x" * 20, b"y"]  # as it came, without a copy
+
+
+async def test_octets_that_come_one_by_one_are_put_together() -> None:
+    """So that they take little more memory than they are, whoever sends them so."""
+    reader = ClientInput(asyncio.get_running_loop(), 1 << 20)
+    for octet in b"0123456789" * 100:
+        reader.feed_data(bytes((octet,)))
+    first = await reader.some(1_000)
+    assert len(first) > 900
+    rest = [await reader.some(1_000) for _ in range(1_000 - len(first))]
+    assert first + b"".join(rest) == b"0123456789" * 100
+
+
+async def test_what_is_pushed_back_precedes_a_piece_that_is_partly_taken() -> None:
+    """Nothing that was taken before comes again."""
+    reader = ClientInput(asyncio.get_running_loop(), 100)
+    reader.feed_data(b"xxlater\n")
+    assert await reader.some(2) == b"xx"
+    reader.push_back(b"first\n")
+    assert reader.pending == 12
+    assert [await reader.line(10), await reader.line(10)] == [b"first\n", b"later\n"]
 
 
 async def test_what_is_pushed_back_comes_first() -> None:

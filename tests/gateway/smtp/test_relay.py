@@ -179,6 +179,38 @@ async def test_messages_are_counted_by_user(people: People, tmp_path: Path, monk
         assert await replies(world) == ["250", "450", "250"]
 
 
+async def test_a_user_has_so_many_recipients_a_day(people: People, tmp_path: Path) -> None:
+    """The limit is hers whatever the connection, loopback too; a day later she may send again."""
+    async with make_relay(people, tmp_path, recipients_per_day=3) as world:
+        client = await world.client()
+        assert (await deliver(client, OWN, "one", FAR, "bob@example.org")).startswith("250")
+        client.close()
+        for member, identifier, code in ((people.alice, "two", "450"), (people.bob, "one", "354")):
+            client = await world.client(member)
+            await client.command(f"MAIL FROM:<{member.certificate.primary_address}> ENVID={identifier}")
+            await client.command(f"RCPT TO:<{FAR}>")
+            await client.command("RCPT TO:<other@example.com>")
+            assert (await client.command("DATA")).startswith(code)
+            client.close()
+        world.clock.advance(params.DAY)
+        client = await world.client()
+        assert (await deliver(client, OWN, "two", FAR, "bob@example.org")).startswith("250")
+        client.close()
+
+
+async def test_her_own_envid_is_kept_apart(people: People, tmp_path: Path) -> None:
+    """XENVID is the user's ENVID, for reports; ENVID names the submission and nothing else."""
+    async with make_relay(people, tmp_path) as world:
+        client = await world.client()
+        for command in (f"MAIL FROM:<{ALICE}> ENVID=id-1 XENVID=hers+201 RET=HDRS", f"RCPT TO:<{FAR}>", "DATA"):
+            assert (await client.command(command))[0] in "23"
+        client.send(OWN + b"\r\n.\r\n")
+        assert (await client.reply()).startswith("250")
+        client.close()
+    ((item, _),) = world.queue.kept
+    assert (item.submission_id, item.envelope_id, item.ret) == ("id-1", "hers 1", "HDRS")
+
+
 async def test_a_client_in_clear_hears_nothing(people: People, tmp_path: Path) -> None:
     """Implicit TLS only."""
     async with make_relay(people, tmp_path) as world:

@@ -1,7 +1,7 @@
 """SPF, DKIM and DMARC say what they can; what they cannot know never rejects."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import dkim
 import pytest
@@ -12,7 +12,7 @@ from gateway.smtp import params
 from gateway.smtp.limits import Client
 from gateway.smtp.verify import Verification, Verifier
 from tests.gateway.smtp.conftest import WorldMaker
-from tests.gateway.smtp.world import DOMAIN, FakeDns, World
+from tests.gateway.smtp.world import DOMAIN, NOW, FakeDns, World
 
 CLIENT = Client("192.0.2.25", "192.0.2.25", is_loopback=False, is_trusted=False, is_unlimited=False)
 HEADER = b"From: Author <author@example.net>\r\nSubject: x\r\nDate: Mon, 21 Sep 2026 14:13:20 +0000\r\n"
@@ -40,10 +40,10 @@ def zone(key: rsa.RSAPrivateKey) -> FakeDns:
 
 
 @pytest.fixture
-def verifier(zone: FakeDns) -> Iterator[Verifier]:
-    made = Verifier(zone, mode="on", deadline=5_000, draw=lambda: 0)
+async def verifier(zone: FakeDns) -> AsyncIterator[Verifier]:
+    made = Verifier(zone, lambda: NOW, mode="on", deadline=5_000, draw=lambda: 0)
     yield made
-    made.close()
+    await made.stop()
 
 
 def sign(key: rsa.RSAPrivateKey, content: bytes = HEADER + b"\r\n" + BODY, **options: object) -> bytes:
@@ -126,9 +126,9 @@ async def test_what_cannot_be_known_never_rejects(
     """A DNS failure, or silence until the deadline, where the answer could have been a pass."""
     zone.records["out.example.net", "A"] = ("192.0.2.99",)
     getattr(zone, trouble).add(name)
-    verifier = Verifier(zone, mode="on", deadline=300, draw=lambda: 0)
+    verifier = Verifier(zone, lambda: NOW, mode="on", deadline=300, draw=lambda: 0)
     verification = await verify(verifier, sign(key))
-    verifier.close()
+    await verifier.stop()
     assert verification.disposition == "deliver"
     assert results(verification)["dmarc"] in ("temperror", "pass")
     assert "temperror" in results(verification).values()
@@ -186,17 +186,45 @@ async def test_signatures_are_bounded(verifier: Verifier, key: rsa.RSAPrivateKey
     assert len(verification.results) == params.MAX_SIGNATURES + 2
 
 
+async def test_dns_is_asked_once_a_minute(zone: FakeDns) -> None:
+    """For the same client, sender and author; a minute later everything is asked anew."""
+    now = NOW
+    verifier = Verifier(zone, lambda: now, mode="on", deadline=5_000, draw=lambda: 0)
+    first = await verify(verifier, HEADER + b"\r\n" + BODY)
+    asked = list(zone.asked)
+    now += params.VERIFY_CACHE - 1
+    assert await verify(verifier, HEADER + b"\r\n" + BODY) == first
+    assert zone.asked == asked
+    now += 1
+    assert await verify(verifier, HEADER + b"\r\n" + BODY) == first
+    assert sorted(zone.asked) == sorted(2 * asked)
+    await verifier.stop()
+
+
+async def test_what_could_not_be_known_is_asked_anew(zone: FakeDns) -> None:
+    """A failure of DNS concerns one message and not all of the next minute."""
+    names = {"example.net", "_dmarc.example.net"}
+    zone.broken |= names
+    verifier = Verifier(zone, lambda: NOW, mode="on", deadline=5_000, draw=lambda: 0)
+    before = results(await verify(verifier, HEADER + b"\r\n" + BODY))
+    zone.broken -= names
+    after = results(await verify(verifier, HEADER + b"\r\n" + BODY))
+    assert (before["spf"], before["dmarc"]) == ("temperror", "temperror")
+    assert (after["spf"], after["dmarc"]) == ("pass", "pass")
+    await verifier.stop()
+
+
 @pytest.mark.parametrize(
     ("mode", "loopback", "trusted", "stranger"),
     [("auto", False, False, True), ("on", True, True, True), ("off", False, False, False)],
 )
-def test_who_is_checked(mode: str, loopback: bool, trusted: bool, stranger: bool) -> None:
+async def test_who_is_checked(mode: str, loopback: bool, trusted: bool, stranger: bool) -> None:
     """Loopback and trusted relays only where the operator wants it."""
-    verifier = Verifier(FakeDns(), mode=mode)  # type: ignore[arg-type]
+    verifier = Verifier(FakeDns(), lambda: NOW, mode=mode)  # type: ignore[arg-type]
     local = Client("127.0.0.1", "127.0.0.1", is_loopback=True, is_trusted=False, is_unlimited=True)
     relay = Client("192.0.2.1", "192.0.2.1", is_loopback=False, is_trusted=True, is_unlimited=False)
     assert [verifier.applies_to(one) for one in (local, relay, CLIENT)] == [loopback, trusted, stranger]
-    verifier.close()
+    await verifier.stop()
 
 
 def checked_world(new_world: WorldMaker, zone: FakeDns) -> World:
@@ -231,8 +259,8 @@ async def test_a_rejected_message_is_not_stored(new_world: WorldMaker, zone: Fak
         content = HEADER + b"\r\n" + BODY
         assert await client.deliver(content) == "550 5.7.1 refused by the DMARC policy of the domain in From"
         assert world.network.messages == []
-        zone.records["_dmarc.example.net", "TXT"] = ((b"v=DMARC1; p=quarantine",),)
-        assert (await client.deliver(content)).startswith("250 ")
+        from_subdomain = content.replace(b"author@", b"author@sub.")
+        assert (await client.deliver(from_subdomain)).startswith("250 ")
         client.close()
     notification = world.network.messages[0].notifications[f"alice@{DOMAIN}"]
     assert notification.verdicts.disposition == "quarantine"

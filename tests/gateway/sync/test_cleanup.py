@@ -6,14 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+from gateway.mailbox.model import Incoming
 from gateway.mailbox.store import MailStore
 from gateway.sync.cleanup import FIRST_RETRY, LAST_RETRY, ROUND, Cleanup
 from p2pcore import params
 from p2pcore.mail.finish import Finisher
 from p2pcore.records import CleanupTask, encode
+from p2pcore.sim.virtual_time import run_virtually
 from tests.gateway.sync.support import Holders
 from tests.support.identities import START
-from tests.support.virtual_time import run_virtually
 
 
 class Scene:
@@ -180,3 +181,29 @@ def test_killed_after_telling(tmp_path: Path) -> None:
         assert (s.asked, await s.left()) == ([[1], [1]], 0)
 
     scene(tmp_path, test)
+
+
+def test_kept_until_its_time(tmp_path: Path) -> None:
+    """A kept message is told of when its time has come, by itself, beside those that are not kept."""
+
+    async def whole() -> None:
+        store = await MailStore.open(tmp_path / "mailbox", bytes(32), clock=lambda: START / 1_000)
+        now = asyncio.get_running_loop().time
+        made = Scene(store)
+        made.cleanup = Cleanup(store, cast(Finisher, made.holders), lambda: START + int(now() * 1_000))
+        identity = bytes(32)
+        task = encode(CleanupTask(identity, START + params.OBJECT_LIFETIME, START, None, b""))
+        kept = Incoming(identity, None, b"", b"\r\n", 0, "INBOX", frozenset(), task, 7 * params.DAY, 1)
+        await store.file_incoming([kept])
+        working = asyncio.create_task(made.work(8 * 86_400))
+        await asyncio.sleep(7 * 86_400 - 100)
+        await made.owe(5)
+        assert made.asked == []
+        await asyncio.sleep(50)
+        assert made.asked == [[5]]
+        await asyncio.sleep(100)
+        assert made.asked == [[5], [0]]
+        await working
+        await store.close()
+
+    run_virtually(whole())

@@ -11,13 +11,15 @@ import pytest
 from gateway.mailbox.model import Filed, Incoming
 from gateway.mailbox.store import MailStore
 from gateway.sync import ingest as module
-from gateway.sync.ingest import RETRIEVERS, TRIES, Ingest
+from gateway.sync.ingest import REFUSED_A_DAY, RETRIEVERS, TRIES, Ingest
+from gateway.sync.reports import REPORT
 from gateway.sync.rules import SIGNED, UNVERIFIED
+from p2pcore import params
 from p2pcore.errors import CannotKnow, CertificateRefused, NotAuthorised, Tampered, Unreachable
 from p2pcore.mail.retrieve import Retriever
 from p2pcore.records import CleanupTask, Verdicts, decode
+from p2pcore.sim.virtual_time import run_virtually
 from tests.gateway.sync.support import CONTENT, TRACE, Replicas, Sending
-from tests.support.virtual_time import run_virtually
 
 LONG = 3_600.0  # seconds: everything that will happen has
 
@@ -28,6 +30,8 @@ class Scene(Sending):
     store: MailStore
     ingest: Ingest
     replicas: Replicas
+
+    keep = 0
 
     async def open(self, directory: Path) -> None:
         self.store = await MailStore.open(directory / "mailbox", bytes(32), clock=lambda: self.world.clock() / 1_000)
@@ -45,6 +49,8 @@ class Scene(Sending):
             "example.org",
             give_up=self.given_up.append,
             compromised=lambda certificate: certificate.serial in compromised,
+            clock=self.world.clock,
+            keep=self.keep,
         )
         made.on_filed = self._count
         return made
@@ -102,7 +108,7 @@ def test_filed(tmp_path: Path, as_files: bool) -> None:
 
 
 def test_seen_again(tmp_path: Path) -> None:
-    """An entry met again, now or after a restart, is acknowledged again and shown once."""
+    """An entry met again, now or after a restart, is shown once; its clean-up is owed once, again after it was done."""
 
     async def test(s: Scene) -> None:
         entry = s.entry(s.notification())
@@ -114,8 +120,13 @@ def test_seen_again(tmp_path: Path) -> None:
         await s.work()
         assert len(await s.messages()) == 1
         assert len(s.replicas.asked) == 1
-        assert [task.object is None for task in await s.owed()] == [False, True]
-        assert s.filed == 2
+        assert [task.object is None for task in await s.owed()] == [False]
+        await s.store.cleanup_done([number for number, _ in await s.store.pending_cleanup(9)])
+        s.ingest = s.fresh()
+        await s.ingest.take([entry])
+        await s.work()
+        assert [task.object is None for task in await s.owed()] == [True]
+        assert s.filed == 3
 
     scene(tmp_path, test)
 
@@ -205,7 +216,7 @@ def test_bounded_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("failure", [Tampered])
 def test_body_that_never_opens(tmp_path: Path, failure: Callable[[str], Exception]) -> None:
-    """A body that its own gateway sealed wrongly is acknowledged without a message: no replica will ever do."""
+    """A body that its own gateway sealed wrongly is acknowledged and reported: no replica will ever do."""
 
     async def test(s: Scene) -> None:
         broken = s.notification()
@@ -213,7 +224,10 @@ def test_body_that_never_opens(tmp_path: Path, failure: Callable[[str], Exceptio
         entry = s.entry(broken)
         await s.ingest.take([entry])
         await s.work()
-        assert await s.messages() == []
+        (report,) = await s.messages()
+        assert b"Subject: A message for you was refused" in report
+        assert b"bob@example.net" in report
+        assert await s.flags() == [{REPORT}]
         (task,) = await s.owed()
         assert (task.entry, task.object) == (entry.identity, None)
         assert await s.store.seen([entry.identity]) == {entry.identity}
@@ -222,15 +236,24 @@ def test_body_that_never_opens(tmp_path: Path, failure: Callable[[str], Exceptio
 
 
 def test_entry_that_does_not_open(tmp_path: Path) -> None:
-    """What is sealed to another key is left where it is: a recovered key may open it."""
+    """What is sealed to another key is reported once and left where it is: with a recovered key it takes its place."""
 
     async def test(s: Scene) -> None:
-        entry = s.entry(s.notification(), to=s.world.user("bob"))
+        older = s.world.user("bob")
+        entry = s.entry(s.notification(b"Subject: late\r\n\r\n"), to=older)
         await s.ingest.take([entry, s.entry(s.notification())])
         await s.work()
-        assert len(await s.messages()) == 1
+        s.ingest = s.fresh()
+        await s.ingest.take([entry])
+        await s.work()
+        assert sorted(b"cannot be opened" in message for message in await s.messages()) == [False, True]
         assert [task.entry for task in await s.owed()] != [entry.identity]
         assert await s.store.seen([entry.identity]) == frozenset()
+        s.ingest = s.fresh()
+        s.ingest._keys = (*s.ingest._keys, older.hpke_key)
+        await s.ingest.take([entry])
+        await s.work()
+        assert [message.endswith(b"Subject: late\r\n\r\n") for message in await s.messages()] == [False, True]
 
     scene(tmp_path, test)
 
@@ -238,13 +261,15 @@ def test_entry_that_does_not_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize("trace", [b"Subject: forged\r\n", b"Received: a\r\n\r\n"])
 @pytest.mark.parametrize("as_files", [False, True])
 def test_refused_trace(tmp_path: Path, trace: bytes, as_files: bool) -> None:
-    """A forged trace block is never shown; entry and body are cleaned up."""
+    """A forged trace block is never shown, but reported; entry and body are cleaned up."""
 
     async def test(s: Scene) -> None:
         s.replicas.as_files = as_files
         await s.ingest.take([s.entry(s.notification(trace=trace))])
         await s.work()
-        assert await s.messages() == []
+        (report,) = await s.messages()
+        assert b"was refused" in report
+        assert CONTENT not in report
         (task,) = await s.owed()
         assert task.object is not None
         assert all(given.held is None or given.held.file.closed for given in s.replicas.given)
@@ -265,7 +290,7 @@ def test_keywords(tmp_path: Path) -> None:
         await s.ingest.take([s.entry(s.notification(b"From: bob@example.org\r\n\r\n4"))])
         await s.work()
         shown = {message[-1:]: flags for message, flags in zip(await s.messages(), await s.flags(), strict=True)}
-        assert shown == {b"1": {SIGNED}, b"4": {UNVERIFIED}}
+        assert shown == {b"1": {SIGNED}, b"4": {UNVERIFIED}, b"\n": {REPORT}}
 
     scene(tmp_path, test)
 
@@ -417,5 +442,104 @@ def test_tried(tmp_path: Path) -> None:
         assert len(await s.messages()) == 1
         working.cancel()
         await asyncio.wait([working])
+
+    scene(tmp_path, test)
+
+
+def test_placeholder_after_a_day(tmp_path: Path) -> None:
+    """A body not found for 24 h has a placeholder in INBOX, one, wherever she moves it; the message takes its place."""
+
+    async def test(s: Scene) -> None:
+        notification = s.notification(reverse_path="eve@example.net\r\nBcc: x")
+        entry = s.entry(notification)
+        s.replicas.missing(notification, 10_000)
+
+        async def hours(count: int) -> None:
+            for _ in range(count):
+                s.world.clock.now += params.HOUR
+                s.ingest = s.fresh()  # after a restart too
+                await s.ingest.take([entry])
+                await s.work()
+
+        await hours(24)
+        assert await s.messages() == []
+        await hours(3)
+        (placeholder,) = await s.messages()
+        assert b"Subject: A message for you has not been found yet" in placeholder
+        assert b"eve@example.net??Bcc: x" in placeholder
+        assert await s.flags() == [{REPORT}]
+        assert await s.owed() == []
+        inbox = (await s.store.mailbox("INBOX")).id
+        await s.store.copy(inbox, [1], "Archive")
+        await s.store.move(inbox, [1], "Trash")
+        s.replicas.missing(notification, 0)
+        await hours(1)
+        assert await s.messages() == [TRACE + CONTENT]
+        assert await s.messages("Archive") == await s.messages("Trash") == []
+
+    scene(tmp_path, test)
+
+
+def test_a_deleted_placeholder_stays_deleted(tmp_path: Path) -> None:
+    """It is not shown again; the message comes all the same."""
+
+    async def test(s: Scene) -> None:
+        notification = s.notification()
+        entry = s.entry(notification)
+        s.replicas.missing(notification, 10_000)
+        for _ in range(4):
+            s.ingest = s.fresh()
+            await s.ingest.take([entry])
+            await s.work()
+            s.world.clock.now += params.DAY
+            if uids := [row.uid for row in (await s.store.snapshot("INBOX")).messages]:
+                await s.store.store_flags(1, uids, "add", ["\\Deleted"])
+                assert await s.store.expunge(1, None) == (1,)
+        assert (await s.store.mailbox("INBOX")).uidnext == 2
+        s.replicas.missing(notification, 0)
+        s.ingest = s.fresh()
+        await s.ingest.take([entry])
+        await s.work()
+        assert await s.messages() == [TRACE + CONTENT]
+
+    scene(tmp_path, test)
+
+
+def test_entries_of_nobody_are_reported_within_bounds(tmp_path: Path) -> None:
+    """Each of the first is a report; a node that makes up thousands fills no mailbox."""
+
+    async def test(s: Scene) -> None:
+        for number in range(1_000):
+            s.ingest.refused(number.to_bytes(32), CertificateRefused("of another domain"))
+        await s.work()
+        messages = await s.messages()
+        assert len(messages) == REFUSED_A_DAY
+        assert b"log only" in messages[-1]
+        s.world.clock.now += 2 * params.DAY
+        s.ingest.refused(bytes(31) + b"x", CertificateRefused("of another domain"))
+        await s.work()
+        assert len(await s.messages()) == REFUSED_A_DAY + 1
+
+    scene(tmp_path, test)
+
+
+def test_kept_in_the_network(tmp_path: Path) -> None:
+    """For `keep` neither body nor entry is cleaned up, however often the entry is met; it is fetched once."""
+
+    async def test(s: Scene) -> None:
+        s.keep = 7 * params.DAY
+        entry = s.entry(s.notification())
+        for _ in range(3):
+            s.ingest = s.fresh()
+            await s.ingest.take([entry])
+            await s.work()
+        due = await s.store.release_kept(s.world.clock(), 10, 1 << 30)
+        assert due is not None
+        assert abs(due - s.world.clock() - 7 * params.DAY) < params.SECOND
+        assert await s.owed() == []
+        assert len(s.replicas.asked) == 1
+        assert await s.store.release_kept(due, 10, 1 << 30) is None
+        (task,) = await s.owed()
+        assert task.object is not None
 
     scene(tmp_path, test)

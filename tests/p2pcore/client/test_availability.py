@@ -9,8 +9,8 @@ import pytest
 from p2pcore import params
 from p2pcore.client.availability import Availability
 from p2pcore.dht.contact import Contact
+from p2pcore.sim.virtual_time import run_virtually
 from tests.support.fixed_substrate import FixedSubstrate
-from tests.support.virtual_time import run_virtually
 
 START = 1_700_000_000_000
 CONTACTS = [Contact(bytes([number]) * 32, f"10.0.0.{number}", 4_000) for number in range(1, 61)]

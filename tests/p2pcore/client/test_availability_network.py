@@ -8,9 +8,9 @@ import pytest
 
 from p2pcore.client.availability import Availability
 from p2pcore.dht.kademlia import KademliaSubstrate
+from p2pcore.sim.virtual_time import run_virtually
 from tests.p2pcore.dht.support import Swarm, loop_clock
 from tests.support.fake_network import FakeNetwork
-from tests.support.virtual_time import run_virtually
 
 Story = Callable[[Swarm, KademliaSubstrate, Availability], Coroutine[None, None, None]]
 

@@ -1,11 +1,13 @@
 """Keys for DKIM and the record that publishes them."""
 
+import base64
 import re
 
 import dkim
 import pytest
 
-from p2pcore.crypto.dkim_keys import dkim_record, make_dkim_key, zone_line
+from p2pcore.crypto.dkim_keys import dkim_record, ed25519_key, make_dkim_key, make_ed25519_dkim_key, zone_line
+from p2pcore.crypto.tls import make_server_certificate
 from p2pcore.errors import Malformed
 
 
@@ -19,6 +21,15 @@ def test_the_record_carries_the_key_that_verifies() -> None:
     assert dkim.verify(signature + message, dnsfunc=lambda name, timeout=5: record.encode())
 
 
+def test_an_ed25519_record_holds_the_bare_key() -> None:
+    """RFC 8463 §4.2: the 32 octets of the public key, without ASN.1 around them."""
+    pem = make_ed25519_dkim_key()
+    key = ed25519_key(pem)
+    assert key is not None
+    assert dkim_record(pem) == f"v=DKIM1; k=ed25519; p={base64.b64encode(key.public_bytes).decode()}"
+    assert ed25519_key(make_dkim_key()) is None
+
+
 def test_the_zone_line_is_made_of_short_strings() -> None:
     """No character-string has more than 255 octets, and together they are the record."""
     key = make_dkim_key()
@@ -30,6 +41,8 @@ def test_the_zone_line_is_made_of_short_strings() -> None:
 
 
 def test_something_else_is_not_a_key() -> None:
-    """What is no RSA key in PEM is Malformed."""
+    """What is no key in PEM, or one of another kind, is Malformed."""
+    with pytest.raises(Malformed):
+        dkim_record(make_server_certificate(["mx.example.org"])[1])
     with pytest.raises(Malformed):
         dkim_record(b"-----BEGIN NOTHING-----")

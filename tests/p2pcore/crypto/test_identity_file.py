@@ -1,5 +1,6 @@
 """identity_file: private keys on disk and in recovery kits."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import pytest
 
 from p2pcore.crypto.identity_file import load_identity, open_kit, save_identity, seal_kit
 from p2pcore.errors import Malformed, Tampered
+from p2pcore.records import encode
 from tests.support.identities import World
+
+VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "kit.json").read_text())
 
 
 def test_identity_file(tmp_path: Path) -> None:
@@ -36,6 +40,12 @@ def test_recovery_kit() -> None:
     assert open_kit(kit, "one two three") == identity
     with pytest.raises(Tampered):
         open_kit(kit, "one two four")
+
+
+@pytest.mark.parametrize("passphrase", VECTOR["passphrases"])
+def test_frozen_kit(passphrase: str) -> None:
+    """A kit that somebody has kept opens for ever, however her keyboard composes the passphrase."""
+    assert encode(open_kit(bytes.fromhex(VECTOR["kit"]), passphrase)).hex() == VECTOR["identity"]
 
 
 def test_damaged_kit() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pcore.crypto.passwords import Stretching, hash_password, verify_password
+from p2pcore.crypto.passwords import ScramVerifier, Stretching, hash_for_login, hash_password, verify_password
 from p2pcore.errors import Malformed
 
 
@@ -51,3 +51,40 @@ def test_stretching_out_of_bounds(stretching: Stretching) -> None:
     """Parameters from a file that would exhaust memory or time, or mean nothing, are Malformed."""
     with pytest.raises(Malformed):
         stretching.key("pass")
+
+
+def test_verifier_is_of_its_password() -> None:
+    """A verifier comes back from its text form; another salt or password makes another."""
+    verifier = ScramVerifier.of("pencil", b"0123456789abcdef", 4_096)
+    assert ScramVerifier.parse(verifier.encoded) == verifier
+    assert ScramVerifier.of("Pencil", b"0123456789abcdef", 4_096).stored_key != verifier.stored_key
+    assert ScramVerifier.of("pencil", b"fedcba9876543210", 4_096).stored_key != verifier.stored_key
+
+
+def test_verifier_is_of_the_prepared_password() -> None:
+    """Spellings that SASLprep makes one are one password (RFC 4013 §3)."""
+    salt = bytes(16)
+    assert ScramVerifier.of("I\u00adX \u2168", salt, 1) == ScramVerifier.of("IX\u00a0IX", salt, 1)
+
+
+def test_decoy_has_a_steady_salt() -> None:
+    """Whoever asks twice for a name that is not there sees the same salt, and no proof fits."""
+    first, second = ScramVerifier.decoy("eve", b"secret"), ScramVerifier.decoy("eve", b"secret")
+    assert (first.salt, first.iterations) == (second.salt, second.iterations)
+    assert ScramVerifier.decoy("mallory", b"secret").salt != first.salt
+    assert first.server_signature(b"messages", bytes(32)) is None
+
+
+@pytest.mark.parametrize("text", ["", "$$", "SCRAM-SHA-1$1:AAAA$AAAA:AAAA", "SCRAM-SHA-256$x:AAAA$AAAA:AAAA"])
+def test_what_is_no_verifier(text: str) -> None:
+    """Text that is no verifier is Malformed."""
+    with pytest.raises(Malformed):
+        ScramVerifier.parse(text)
+
+
+def test_two_lines_are_kept_of_a_login_password() -> None:
+    """The hash and the verifier are of the same password."""
+    phc, encoded = hash_for_login("correct horse").splitlines()
+    assert verify_password(phc, "correct horse")
+    verifier = ScramVerifier.parse(encoded)
+    assert ScramVerifier.of("correct horse", verifier.salt, verifier.iterations) == verifier

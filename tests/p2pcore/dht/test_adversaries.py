@@ -14,10 +14,10 @@ from p2pcore.dht import datagrams
 from p2pcore.dht.contact import Contact, distance
 from p2pcore.endpoint import Endpoint
 from p2pcore.records import Datagram, FindNode
+from p2pcore.sim.virtual_time import run_virtually
 from tests.p2pcore.dht.support import PORT, Swarm, loop_clock, node_signer, object_key
 from tests.support.fake_network import FakeNetwork
 from tests.support.identities import World
-from tests.support.virtual_time import run_virtually
 
 NODES = 35
 LIARS = NODES // 5

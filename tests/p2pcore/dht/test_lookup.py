@@ -9,7 +9,7 @@ from p2pcore import params
 from p2pcore.dht.contact import Contact, distance
 from p2pcore.dht.lookup import Lookup
 from p2pcore.errors import Unreachable
-from tests.support.virtual_time import run_virtually
+from p2pcore.sim.virtual_time import run_virtually
 
 TARGET = hashlib.sha256(b"target").digest()
 OWN = hashlib.sha256(b"own").digest()

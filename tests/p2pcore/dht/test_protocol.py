@@ -18,10 +18,10 @@ from p2pcore.dht.contact import Contact
 from p2pcore.dht.kademlia import KademliaSubstrate
 from p2pcore.endpoint import Endpoint
 from p2pcore.records import ContactInfo, Datagram, FindNode, Nodes, Ping, Pong, Revocation, WhoAreYou
+from p2pcore.sim.virtual_time import run_virtually
 from tests.p2pcore.dht.support import Swarm, loop_clock, node_signer
 from tests.support.fake_network import FakeNetwork
 from tests.support.identities import START, World
-from tests.support.virtual_time import run_virtually
 
 ALICE = Endpoint("10.7.0.1", 777)
 

@@ -320,6 +320,19 @@ async def test_every_hour_the_inbox_is_read_from_zero(inbox: Inbox) -> None:
     assert all(node.reads[1][0] == b"" for node in inbox.nodes)
 
 
+async def test_older_holders_past_the_k_closest_are_read_now_and_then(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§2.2: an entry that newcomers pushed out of the k closest is found on any of the 2k; a dead one hides nothing."""
+    monkeypatch.setattr(read, "_OLDER_HOLDERS", 1)
+    fourth, fifth, *_ = inbox.network.closest(inbox.domain.alice.certificate.inbox_key)[3:6]
+    fourth.down = True
+    fifth.entries.append(inbox.entry("on the fifth"))
+    await inbox.reader.start()
+    assert await inbox.read(1) == ["on the fifth"]
+    assert fifth.contact not in inbox.reader.watched
+
+
 async def test_what_could_not_be_handled_comes_again(inbox: Inbox) -> None:
     """reopen gives an entry out again at the next reading from zero."""
     inbox.nodes[0].entries.append(inbox.entry("again"))

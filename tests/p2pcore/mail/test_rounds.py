@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from p2pcore.mail.rounds import Rounds
-from tests.support.virtual_time import run_virtually
+from p2pcore.sim.virtual_time import run_virtually
 
 
 async def test_jobs_that_come_during_a_round_share_the_next() -> None:
@@ -62,14 +62,14 @@ async def test_work_that_fails_as_a_whole_fails_every_job() -> None:
 
 
 async def test_small_rounds_are_done_on_the_event_loop() -> None:
-    """Up to `here` jobs; more of them go to a thread."""
+    """What `small` says is little work; the rest goes to a thread."""
     threads: list[int] = []
 
     def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
         threads.append(threading.get_ident())
         return list(jobs)
 
-    rounds: Rounds[int, int] = Rounds(work, limit=10, name="test", here=2)
+    rounds: Rounds[int, int] = Rounds(work, limit=10, name="test", small=lambda jobs: len(jobs) <= 2)
     await asyncio.gather(rounds.do(1), rounds.do(2))
     assert threads == [threading.get_ident()]
     await asyncio.gather(*(rounds.do(job) for job in range(3)))
@@ -87,7 +87,7 @@ def test_a_round_waits_for_company_while_another_is_being_dealt_with() -> None:
 
     async def run() -> list[float]:
         now = asyncio.get_running_loop().time
-        rounds: Rounds[int, int] = Rounds(work, limit=10, name="test", here=10, patience=5.0)
+        rounds: Rounds[int, int] = Rounds(work, limit=10, name="test", small=lambda _jobs: True, patience=5.0)
         ended: list[float] = []
 
         async def job(begin: float, dealing: float) -> None:
@@ -114,7 +114,7 @@ def test_patience_has_an_end() -> None:
 
     async def run() -> list[float]:
         now = asyncio.get_running_loop().time
-        rounds: Rounds[int, int] = Rounds(work, limit=3, name="test", here=10, patience=5.0)
+        rounds: Rounds[int, int] = Rounds(work, limit=3, name="test", small=lambda _jobs: True, patience=5.0)
         await rounds.do(0)
         ended: list[float] = []
 

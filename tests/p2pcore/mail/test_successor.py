@@ -16,11 +16,11 @@ from p2pcore.errors import CertificateRefused
 from p2pcore.mail import successor
 from p2pcore.mail.successor import Successor
 from p2pcore.records import AskInbox
+from p2pcore.sim.virtual_time import run_virtually
 from tests.p2pcore.client.memory_network import MemoryNetwork
 from tests.p2pcore.mail.bench import Domain, put, replicas_over
 from tests.p2pcore.mail.realm import Realm, realm_of, statuses
 from tests.support.identities import Member
-from tests.support.virtual_time import run_virtually
 
 ALICE, MX = "alice@example.org", "mx.example.org"
 STEP = 30 * params.DAY  # below half of a directory certificate's life

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pcore import errors
@@ -18,6 +18,7 @@ from p2pcore.client.framing import APPEND_INBOX, READ_INBOX, frame
 from p2pcore.client.pinning import PinnedNode
 from p2pcore.errors import Failure
 from p2pcore.records import Append, AskInbox, Batch, Deletion, Record, encode
+from tests.fuzz.effort import OVER_SOCKETS
 from tests.p2pcore.node.test_requests import BATCH, Wire
 from tests.support.identities import Member, World
 from tests.support.nodes import body, entry, running_node
@@ -25,7 +26,6 @@ from tests.support.record_values import values
 
 KEY = "0" * 64
 NAMES = {kind.__name__ for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Failure)}
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FIELDS = [
     "Content-Digest",
     "Signature",
@@ -153,7 +153,7 @@ def test_bodies(node: Target, endpoint: str) -> None:
         "delete": encode(stored.deletion()),
     }.get(endpoint, b"")
 
-    @FEW
+    @OVER_SOCKETS
     @given(bodies(genuine))
     def holds(octets: bytes) -> None:
         node.send(method, path, octets, pragma=pragma)
@@ -165,7 +165,7 @@ def test_bodies(node: Target, endpoint: str) -> None:
 def test_batches_of_any_records(node: Target, role: str) -> None:
     """Invariant: any batch that parses is answered with one result per operation, whoever sends it, and no 500."""
 
-    @FEW
+    @OVER_SOCKETS
     @given(values(Batch))
     def holds(batch: Record) -> None:
         octets = encode(batch)
@@ -182,7 +182,7 @@ def test_queries(node: Target, pragma: str) -> None:
     queries = st.lists(st.tuples(st.one_of(names, st.text(max_size=5)), st.text(max_size=40)), max_size=4)
     inbox = node.alice.certificate.inbox_key.hex()
 
-    @FEW
+    @OVER_SOCKETS
     @given(queries, st.booleans())
     def holds(query: list[tuple[str, str]], raw: bool) -> None:
         text = "&".join(f"{quote(name, errors='replace')}={quote(value, errors='replace')}" for name, value in query)
@@ -195,7 +195,7 @@ def test_queries(node: Target, pragma: str) -> None:
 def test_header_fields(node: Target, field: str) -> None:
     """Invariant: whatever one header field says, the request is answered as if it were not there, or named."""
 
-    @FEW
+    @OVER_SOCKETS
     @given(TEXT, st.booleans())
     def holds(text: str, signed: bool) -> None:
         def change(headers: dict[str, str]) -> None:
@@ -210,7 +210,7 @@ def test_header_fields(node: Target, field: str) -> None:
 def test_paths(node: Target, method: str) -> None:
     """Invariant: whatever the path is, nothing but a primitive is answered with success."""
 
-    @FEW
+    @OVER_SOCKETS
     @given(st.text(st.characters(codec="utf-8"), max_size=80))
     def holds(path: str) -> None:
         assert node.send(method, "/" + quote(path), b"") not in (200, 206)
@@ -224,7 +224,7 @@ def test_large_bodies_that_are_not_what_they_say(node: Target) -> None:
     genuine = body(node.alice.signer, world.clock(), os.urandom(100_000))
     path = f"/v1/{genuine.statement.object_key.hex()}"
 
-    @settings(FEW, max_examples=20)
+    @OVER_SOCKETS
     @given(st.integers(0, 100_000), st.binary(min_size=1, max_size=40), st.booleans())
     def holds(place: int, octets: bytes, replace: bool) -> None:
         end = place + len(octets) if replace else place
@@ -243,7 +243,7 @@ def test_deletions_of_any_kind(node: Target) -> None:
     batch = encode(Batch((), (stored.store,)))
     assert node.send("POST", "/v1/batch", batch) == 200
 
-    @FEW
+    @OVER_SOCKETS
     @given(values(Deletion))
     def holds(deletion: Record) -> None:
         path = f"/v1/{stored.statement.object_key.hex()}"

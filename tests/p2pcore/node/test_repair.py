@@ -7,7 +7,9 @@ import pytest
 
 from p2pcore import params
 from p2pcore.client.results import value_of
+from p2pcore.dht.contact import Contact
 from p2pcore.errors import NotFound
+from p2pcore.node.changes import Change
 from p2pcore.records import (
     Acknowledge,
     Append,
@@ -17,6 +19,7 @@ from p2pcore.records import (
     FetchedBody,
     Publish,
     PublishedVersion,
+    Replication,
     SignedStatement,
     decode,
     identity,
@@ -144,6 +147,66 @@ async def test_a_change_of_contacts_starts_a_round(tmp_path: Path) -> None:
         a.substrate.replace([a.contact, b.contact])
         page = await as_alice.read_inbox(b.contact, inbox, b"", 0, params.WATCH_WAIT)
         assert len(page.entries) == 1
+
+
+async def test_a_change_far_from_everything_held_asks_nobody(tmp_path: Path) -> None:
+    """A round for a contact that is not among the k closest of anything looks nothing up; one for the closest does."""
+    world = World()
+    gateway = world.gateway()
+    async with (
+        running_node(world, tmp_path / "a", k=1) as a,
+        running_node(world, tmp_path / "b", k=1) as b,
+        client_of(world, gateway) as as_gateway,
+    ):
+        stored = body(gateway.signer, world.clock(), key=b.contact.node_id)
+        await as_gateway.call(a.contact, [stored.store])
+        a.substrate.contacts = [a.contact, b.contact]
+        far = Contact(bytes(octet ^ 255 for octet in b.contact.node_id), "127.0.0.1", 1)
+        done = await a.node._repair.round(Change([far], [*a.substrate.contacts, far]))
+        assert (done.compared, done.lookups, done.passed_on) == (0, 0, 0)
+        done = await a.node._repair.round(Change([b.contact], a.substrate.contacts))
+        assert (done.compared, done.passed_on) == (1, 1)
+        assert b.node.counts().objects == 1
+
+
+async def test_with_another_k_everything_is_compared_at_the_next_change(tmp_path: Path) -> None:
+    """When k has changed, who came or went does not say what concerns it: all is compared, whatever has changed."""
+    world = World()
+    gateway = world.gateway()
+    history: list[tuple[Replication, ...]] = [(Replication(since=0, k=1, w=1),)]
+    async with (
+        running_node(world, tmp_path / "a", k=1) as a,
+        running_node(world, tmp_path / "b", k=1) as b,
+        client_of(world, gateway) as as_gateway,
+    ):
+        a.node._repair._replication = lambda: history[0]
+        await as_gateway.call(a.contact, [body(gateway.signer, world.clock(), key=a.contact.node_id).store])
+        a.substrate.contacts = [a.contact, b.contact]
+        nothing = Change([], a.substrate.contacts)
+        assert (await a.node._repair.round(nothing)).compared == 0
+        history[0] = (Replication(since=0, k=1, w=1), Replication(since=1, k=2, w=1))
+        assert (await a.node._repair.round(nothing)).passed_on == 1
+
+
+async def test_a_peer_that_did_not_answer_is_compared_with_again_at_the_next_change(tmp_path: Path) -> None:
+    """Nothing is missed because one request failed: the next change has its keys compared, too."""
+    world = World()
+    gateway = world.gateway()
+    async with (
+        running_node(world, tmp_path / "a") as a,
+        client_of(world, gateway) as as_gateway,
+    ):
+        member = world.node()
+        async with running_node(world, tmp_path / "b", member=member) as b:
+            gone = b.contact
+        await as_gateway.call(a.contact, [body(gateway.signer, world.clock()).store])
+        a.substrate.contacts = [a.contact, gone]
+        assert (await a.node.repair()).silent == {gone}
+        async with running_node(world, tmp_path / "b", member=member, port=gone.port) as b:
+            change = a.node._repair._changes.take()
+            assert change is not None
+            assert (await a.node._repair.round(change)).passed_on == 1
+            assert b.node.counts().objects == 1
 
 
 async def test_heads_spread_between_nodes(tmp_path: Path) -> None:

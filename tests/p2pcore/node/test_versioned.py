@@ -1,7 +1,7 @@
 """Versioned objects: the highest version under an authorised signer wins; heads ride on every reply."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,6 +215,18 @@ async def test_heads_ride_on_every_reply(stage: Stage) -> None:
     with pytest.raises(NotFound):
         await stage.one(Resolve("certificate", "nobody"))
     assert seen[-1] == (second,)
+
+
+async def test_the_machine_hears_of_a_head_that_its_node_is_given(stage: Stage) -> None:
+    """What uses the domain's record on a node's machine is told at once of each newer head, and of no older one."""
+    first = head(stage.world, stage.directory)
+    stage.world.clock.advance(params.SECOND)
+    second = head(stage.world, stage.directory)
+    told: list[Sequence[SignedStatement]] = []
+    stage.running.node.on_heads(told.append)
+    for signed in (second, first, second):
+        await stage.one(Publish(PublishedVersion(signed, b"")))
+    assert told == [(second,)]
 
 
 async def test_a_head_is_the_directorys(stage: Stage) -> None:

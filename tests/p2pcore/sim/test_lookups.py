@@ -2,6 +2,7 @@
 
 import statistics
 
+from p2pcore import params
 from p2pcore.sim.links import Quality
 from p2pcore.sim.lookups import LookupWorld, Outcome
 from p2pcore.sim.population import Population
@@ -35,6 +36,13 @@ def test_the_dead_cost_requests_and_time() -> None:
     well, ill = _lookups(300, 5), _lookups(300, 5, down=0.3)
     assert sum(each.requests for each in ill) > sum(each.requests for each in well)
     assert all(each.time <= 5_001 for each in ill)
+
+
+def test_many_are_found_right_after_many_have_gone() -> None:
+    """With 30 % down at once the 20 closest are found too, though each answer of 20 holds some six of the dead."""
+    outcomes = _lookups(3_000, params.BUCKET_SIZE, down=0.3)
+    assert all(outcome.recall == 1.0 for outcome in outcomes)
+    assert all(outcome.requests < 80 for outcome in outcomes)
 
 
 def test_the_same_seed_gives_the_same_lookups() -> None:

@@ -1,0 +1,47 @@
+"""The whole examination of a machine and its domain, in the order in which it is told."""
+
+import asyncio
+
+from gateway.administration import administer
+from gateway.config_rules import smarthost
+from gateway.doctor import here, published
+from gateway.doctor.facts import domain_record, zone_of
+from gateway.doctor.findings import Finding
+from gateway.doctor.reach import SMTP_PORT, Reach
+from gateway.outbound.mta_sts import MtaSts
+from gateway.outbound.sts_cache import PolicyCache
+from gateway.resolver import Resolver
+from gateway.site import Site
+from p2pcore.clock import Clock
+from p2pcore.endpoint import Endpoint
+from p2pcore.records import DomainRecord
+
+
+async def examine(
+    site: Site, clock: Clock, outside: str, *, port: int = SMTP_PORT, reach: Reach | None = None
+) -> list[Finding]:
+    """Return all findings; `outside` is a domain whose MX hosts are greeted at `port`. Raises OperatorError."""
+    config = site.config
+    resolver = Resolver(config.outbound.resolvers)
+    reach = reach or Reach(resolver)
+    record = domain_record(site)
+    findings: list[Finding] = []
+    zone = await zone_of(site, record, resolver, "testing")
+    findings += await published.check(zone, resolver, MtaSts(resolver, PolicyCache(site.cache / "mta-sts"), clock))
+    if "gateway" in config.domain.roles:
+        findings += await reach.inwards(zone, port)
+        relay = smarthost(config)
+        findings.append(await (reach.smarthost(relay) if relay else reach.outwards(outside, port)))
+    findings += await asyncio.to_thread(here.check, site, record, clock())
+    return findings + await reach.machines(await asyncio.to_thread(_machines, site, record))
+
+
+def _machines(site: Site, record: DomainRecord | None) -> list[tuple[str, Endpoint]]:
+    """Return the gateways and nodes that the directory lists, or, elsewhere, those that its record names."""
+    if "directory" in site.config.domain.roles:
+        rows = administer(site, "machine-list")
+        return [(row["role"], Endpoint.parse(row["endpoint"])) for row in rows if row["role"] != "directory"]
+    if record is None:
+        return []
+    gateways = [("gateway", Endpoint(each.host, each.port)) for each in record.gateways if each.port]
+    return gateways + [("node", Endpoint(each.host, each.port)) for each in record.bootstrap]

@@ -1,0 +1,99 @@
+"""What lies on this machine: certificates and how long they hold, the domain record, and what the process says."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from gateway import control
+from gateway.control import NotRunning
+from gateway.doctor.findings import Finding, fail, ok, warn
+from gateway.errors import ConfigurationError, OperatorError
+from gateway.site import Site
+from p2pcore import params
+from p2pcore.crypto.certificates import parse_certificate
+from p2pcore.crypto.tls import ShownCertificate, describe_shown
+from p2pcore.errors import Failure
+from p2pcore.records import DomainRecord
+
+SOON: Final = 14 * params.DAY  # what ends within that is worth a look: certificates are renewed long before
+_CLOCK: Final = "clock"
+
+
+def check(site: Site, record: DomainRecord | None, now: int) -> list[Finding]:
+    """Return what is to be said; `now` in ms. Blocks on the disk and on the running process."""
+    return [*_shown(site, now), *_identities(site, now), *_record(record, now), *_process(site)]
+
+
+def _shown(site: Site, now: int) -> list[Finding]:
+    """The certificate that other MTAs and mail readers see."""
+    if not {"gateway", "agent"} & set(site.config.domain.roles):
+        return []
+    path = site.tls_files()[0]
+    try:
+        shown = describe_shown(path.read_bytes())
+    except OSError as error:
+        return [fail("certificate", f"{path}", f"cannot be read: {error.strerror}", "see to tls.certificate")]
+    except Failure as failure:
+        return [fail("certificate", f"{path}", str(failure), "see to tls.certificate")]
+    return [_holds("certificate", f"{path}", shown.not_after, now, "renew it"), *_names(site, path, shown)]
+
+
+def _names(site: Site, path: Path, shown: ShownCertificate) -> list[Finding]:
+    host = site.config.smtp.hostname
+    if "gateway" not in site.config.domain.roles:
+        return []
+    if not shown.covers(host):
+        remedy = f"get one for {host} (tls.certificate, tls.key)"
+        return [warn("certificate", f"{path}", f"is for {', '.join(shown.names[:5]) or 'no name'}", remedy)]
+    if shown.self_signed:
+        remedy = "get one of a public authority (tls.certificate, tls.key); MTA-STS in enforce mode needs it"
+        return [warn("certificate", f"{path}", "is signed by itself", remedy)]
+    return [ok("certificate", f"{path}", f"is for {host}")]
+
+
+def _identities(site: Site, now: int) -> list[Finding]:
+    findings = []
+    for role in site.config.domain.roles:
+        if role == "agent":
+            continue
+        try:
+            certificate = parse_certificate(site.identity(role).certificate)
+        except (ConfigurationError, Failure) as error:
+            findings.append(fail("identity", role, str(error), "admit this machine again: `p2pmail join`"))
+            continue
+        remedy = "it renews itself while the directory runs and can be reached"
+        findings.append(_holds("identity", role, certificate.not_after, now, remedy))
+    return findings
+
+
+def _record(record: DomainRecord | None, now: int) -> list[Finding]:
+    remedy = "start the directory: it signs a new one by itself"
+    if record is None:
+        return [warn("domain record", "cache", "none has been seen here", "start this machine: `p2pmail run`")]
+    return [_holds("domain record", record.domain, record.next_update, now, remedy)]
+
+
+def _process(site: Site) -> list[Finding]:
+    """The running process compares clocks with the other nodes, and knows what else is wrong."""
+    try:
+        warnings: list[str] = control.ask(site.control_socket, "status", {})["warnings"]
+    except NotRunning as error:
+        return [warn(_CLOCK, "this machine", "not compared with the nodes': no process runs here", str(error))]
+    except OperatorError as error:
+        return [fail("status", f"{site.directory}", str(error), "see the log of the running process")]
+    clocks = [each for each in warnings if each.startswith("this machine's clock")]
+    found = [fail(_CLOCK, "this machine", each, "run a time service (NTP)") for each in clocks]
+    found = found or [ok(_CLOCK, "this machine", "agrees with the other nodes'")]
+    return [
+        *found,
+        *(warn("status", "this machine", each, "see `p2pmail status`") for each in warnings if each not in clocks),
+    ]
+
+
+def _holds(check_name: str, subject: str, until: int, now: int, remedy: str) -> Finding:
+    day = datetime.fromtimestamp(until / 1_000, UTC).strftime("%Y-%m-%d")
+    if until <= now:
+        return fail(check_name, subject, f"ended on {day}", remedy)
+    if until <= now + SOON and check_name != "domain record":
+        return warn(check_name, subject, f"ends on {day}", remedy)
+    return ok(check_name, subject, f"holds until {day}")

@@ -1,0 +1,180 @@
+"""What DNS says of the domain, beside what it should say: MX, addresses, PTR, SPF, DKIM, DMARC, MTA-STS."""
+
+import asyncio
+import ipaddress
+import re
+from collections.abc import Awaitable, Sequence
+
+from gateway.doctor import zone as wanted
+from gateway.doctor.findings import Finding, fail, ok, warn
+from gateway.doctor.zone import Zone
+from gateway.outbound.mta_sts import MtaSts
+from gateway.outbound.sts_policy import parse_policy, parse_record
+from gateway.resolver import Resolver
+from p2pcore.errors import CannotKnow, Failure
+
+_AGAIN = "ask again when DNS answers; outbound.resolvers says which servers are asked"
+_TAG = re.compile(r"\s*([a-z]+)\s*=\s*([^;]*)")
+
+
+async def check(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Finding]:
+    """Return one finding or more for each kind of record."""
+    works = {
+        "MX": _mx(zone, resolver),
+        "address": _addresses(zone, resolver),
+        "SPF": _spf(zone, resolver),
+        "DKIM": _dkim(zone, resolver),
+        "DMARC": _dmarc(zone, resolver),
+        "MTA-STS": _mta_sts(zone, resolver, policies),
+    }
+    found = await asyncio.gather(*(_looked_up(name, zone, work) for name, work in works.items()))
+    return [finding for findings in found for finding in findings]
+
+
+async def _looked_up(name: str, zone: Zone, work: Awaitable[list[Finding]]) -> list[Finding]:
+    try:
+        return await work
+    except CannotKnow as failure:
+        return [fail(name, zone.domain, str(failure), _AGAIN)]
+
+
+async def _mx(zone: Zone, resolver: Resolver) -> list[Finding]:
+    found = [host.lower() for _, host in (await resolver.mail_exchangers(zone.domain)).values]
+    findings = []
+    for record, host in zip(wanted.mx(zone), zone.gateways, strict=True):
+        if host in found:
+            findings.append(ok("MX", zone.domain, host))
+        elif any(each in zone.gateways for each in found):
+            findings.append(
+                warn("MX", zone.domain, f"{host} is not named: no mail from outside comes to it", f"{record}")
+            )
+        else:
+            findings.append(fail("MX", zone.domain, f"{host} is not named", f"{record}"))
+    strange = sorted(set(found) - set(zone.gateways))
+    if strange:
+        remedy = "take it out, or let it hand the mail on to a gateway (smtp.trusted_relays)"
+        findings.append(warn("MX", zone.domain, f"{', '.join(strange) or '.'} is no gateway of the domain", remedy))
+    return findings
+
+
+async def _addresses(zone: Zone, resolver: Resolver) -> list[Finding]:
+    findings = []
+    for host in zone.gateways:
+        found = (await resolver.addresses(host)).values
+        if not found:
+            lines = [f"{each}" for each in wanted.addresses(zone) if each.name == host]
+            remedy = "\n".join(lines) or f"{host}. IN A <its address>"
+            findings.append(fail("address", host, "has neither A nor AAAA", remedy))
+        for address in found:
+            findings.append(ok("address", host, address))
+            findings.append(await _pointer(host, address, resolver))
+    return findings
+
+
+async def _pointer(host: str, address: str, resolver: Resolver) -> Finding:
+    pointer = f"{ipaddress.ip_address(address).reverse_pointer}. IN PTR {host}."
+    remedy = f"{pointer}  (made by whoever gave you the address)"
+    try:
+        names = [name.lower() for name in (await resolver.names_of(address)).values]
+    except CannotKnow as failure:
+        return fail("PTR", address, str(failure), _AGAIN)
+    if host in names:
+        return ok("PTR", address, host)
+    if not names:
+        return fail("PTR", address, "has no name: many receivers refuse its mail", remedy)
+    return warn("PTR", address, f"is {', '.join(names[:3])}, and greets as {host}", remedy)
+
+
+async def _spf(zone: Zone, resolver: Resolver) -> list[Finding]:
+    findings = []
+    for record in wanted.spf(zone):
+        found = [text for text in await _texts(record.name, resolver) if text.lower().split(" ")[0] == "v=spf1"]
+        if not found:
+            tell = fail if record.name == zone.domain else warn
+            findings.append(tell("SPF", record.name, "there is no record", f"{record}"))
+        elif len(found) > 1:  # RFC 7208 §4.5
+            findings.append(fail("SPF", record.name, f"{len(found)} records, which count as an error", "leave one"))
+        else:
+            findings.append(_spf_terms(zone, record, found[0]))
+    return findings
+
+
+def _spf_terms(zone: Zone, record: wanted.Record, text: str) -> Finding:
+    terms = text.lower().split()[1:]
+    if terms[-1:] in (["+all"], ["all"]):
+        return fail("SPF", record.name, "everybody may send in its name (+all)", f"{record}")
+    if any(term.startswith(("include:", "redirect=", "exists:")) for term in terms):
+        return ok("SPF", record.name, f"{text} (what it refers to is not looked at)")
+    host = "" if record.name == zone.domain else record.name
+    missing = [
+        each for each, known in zone.gateways.items() if host in ("", each) and not _named(zone, each, known, terms)
+    ]
+    if missing:
+        return fail("SPF", record.name, f"does not name {', '.join(missing)}: {text}", f"{record}")
+    return ok("SPF", record.name, text)
+
+
+def _named(zone: Zone, host: str, addresses: Sequence[str], terms: Sequence[str]) -> bool:
+    bare = [term.removeprefix("+") for term in terms]
+    if "mx" in bare or f"a:{host}" in bare or ("a" in bare and zone.domain != host):
+        return True
+    networks = [term.partition(":")[2] for term in bare if term.startswith(("ip4:", "ip6:"))]
+    return bool(addresses) and all(any(_within(address, network) for network in networks) for address in addresses)
+
+
+def _within(address: str, network: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+async def _dkim(zone: Zone, resolver: Resolver) -> list[Finding]:
+    findings = []
+    for record, text in zip(wanted.dkim(zone), zone.dkim.values(), strict=True):
+        keys = [_tags(found).get("p", "") for found in await _texts(record.name, resolver)]
+        # Without the Ed25519 record verifiers use the other signature (RFC 8463 §3)
+        tell = warn if "k=ed25519" in text else fail
+        if _tags(text)["p"] in keys:
+            findings.append(ok("DKIM", record.name, "is this gateway's key"))
+        else:
+            detail = "is another key than this gateway's" if any(keys) else "there is no record"
+            findings.append(tell("DKIM", record.name, detail, f"{record}"))
+    return findings
+
+
+async def _dmarc(zone: Zone, resolver: Resolver) -> list[Finding]:
+    record = wanted.dmarc(zone)
+    found = [text for text in await _texts(record.name, resolver) if text.startswith("v=DMARC1")]
+    if len(found) != 1:
+        detail = f"{len(found)} records, which count as none" if found else "there is no record"
+        return [warn("DMARC", record.name, detail, f"{record}")]
+    policy = _tags(found[0]).get("p", "")
+    if policy not in ("none", "quarantine", "reject"):
+        return [fail("DMARC", record.name, f"p={policy} is no policy", f"{record}")]
+    return [ok("DMARC", record.name, found[0])]
+
+
+async def _mta_sts(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Finding]:
+    record, file = wanted.mta_sts(zone), wanted.policy_file(zone)
+    if parse_record((await resolver.text(record.name)).values) is None:
+        remedy = f"{record}\nand at https://mta-sts.{zone.domain}/.well-known/mta-sts.txt:\n{file}"
+        return [warn("MTA-STS", record.name, "there is no record: senders may be led past TLS", remedy)]
+    try:
+        policy = parse_policy(await policies.fetch(zone.domain))
+    except Failure as failure:
+        return [fail("MTA-STS", zone.domain, str(failure), f"serve this there, as text/plain:\n{file}")]
+    missing = [host for host in zone.gateways if policy.mode != "none" and not policy.allows(host)]
+    if missing:
+        remedy = f"serve this instead, then change the record:\n{file}"
+        return [fail("MTA-STS", zone.domain, f"the policy does not name {', '.join(missing)}", remedy)]
+    return [ok("MTA-STS", zone.domain, f"mode {policy.mode}, {policy.max_age} s")]
+
+
+async def _texts(name: str, resolver: Resolver) -> list[str]:
+    return [text.decode("utf-8", "replace") for text in (await resolver.text(name)).values]
+
+
+def _tags(text: str) -> dict[str, str]:
+    """Return the tags of a "k=v; k=v" record (RFC 6376 §3.2), without white space in the values."""
+    return {match[1]: "".join(match[2].split()) for match in map(_TAG.match, text.split(";")) if match}

@@ -1,0 +1,58 @@
+"""Certificates, the domain record and the running process, as `p2pmail doctor` looks at them."""
+
+from typing import Any
+
+import pytest
+
+from gateway import control
+from gateway.doctor import here
+from gateway.doctor.facts import domain_record
+from gateway.site import Site
+from p2pcore import params
+from p2pcore.clock import system_clock
+from p2pcore.crypto.certificates import parse_certificate
+from p2pcore.crypto.tls import make_server_certificate
+
+SKEW = "this machine's clock is +400 s from the other nodes': set it right"
+
+
+def levels(site: Site, now: int) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for each in here.check(site, domain_record(site), now):
+        found.setdefault(each.check, set()).add(each.level)
+    return found
+
+
+def test_a_new_machine_is_well(site: Site) -> None:
+    """Its identities hold for long; what a self-signed certificate is good for is said."""
+    found = levels(site, system_clock())
+    assert found["identity"] == {"ok"}
+    assert found["certificate"] == {"ok", "warn"}
+    assert found["clock"] == {"warn"}  # no process runs here that could compare
+
+
+def test_what_ends_is_told_before_and_after(site: Site) -> None:
+    """Two weeks before the end it is a warning, then a failure."""
+    end = parse_certificate(site.identity("gateway").certificate).not_after
+    assert levels(site, end - params.DAY)["identity"] >= {"warn"}
+    assert "fail" in levels(site, end)["identity"]
+
+
+def test_a_certificate_for_another_host_is_told(site: Site) -> None:
+    """The name that mail hosts dial must be in it."""
+    site.tls_files()[0].parent.mkdir(exist_ok=True)
+    site.tls_files()[0].write_bytes(make_server_certificate(["other.example"])[0])
+    (named,) = (each for each in here.check(site, None, system_clock()) if "other.example" in each.detail)
+    assert (named.level, named.remedy.split()[:4]) == ("warn", ["get", "one", "for", site.config.smtp.hostname])
+    site.tls_files()[0].write_bytes(b"no certificate")
+    assert levels(site, system_clock())["certificate"] == {"fail"}
+
+
+def test_the_running_process_says_how_clocks_differ(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is wrong fails: nodes refuse what is signed by it. Other warnings are passed on."""
+    answer: dict[str, Any] = {"warnings": [SKEW, "k = 1"]}
+    monkeypatch.setattr(control, "ask", lambda *_: answer)
+    found = levels(site, system_clock())
+    assert (found["clock"], found["status"]) == ({"fail"}, {"warn"})
+    answer["warnings"] = []
+    assert levels(site, system_clock())["clock"] == {"ok"}

@@ -1,0 +1,67 @@
+"""Ports as `p2pmail doctor` tries them, against fake hosts on loopback."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.doctor.reach import Reach
+from gateway.doctor.zone import Zone
+from gateway.resolver import Resolver
+from p2pcore.endpoint import Endpoint
+from tests.support.fake_dns import FakeDns
+from tests.support.fake_mta import FakeMta
+
+
+@pytest.fixture
+async def mta() -> AsyncIterator[FakeMta]:
+    mta = FakeMta()
+    await mta.start()
+    yield mta
+    await mta.stop()
+
+
+@pytest.fixture
+async def reach() -> AsyncIterator[Reach]:
+    dns = FakeDns("outside.example MX 10 mx.outside.example\nmx.outside.example A 127.0.0.1\nempty.example A 127.0.0.1")
+    await dns.start()
+    yield Reach(Resolver([dns.endpoint], timeout=2_000), timeout=2_000)
+    await dns.stop()
+
+
+async def test_a_host_that_greets_is_well(reach: Reach, mta: FakeMta) -> None:
+    """Inwards at its own addresses, outwards at the MX hosts of another domain."""
+    zone = Zone("example.org", "mx1.example.org", {"mx1.example.org": ("127.0.0.1",)})
+    (inwards,) = await reach.inwards(zone, mta.port)
+    outwards = await reach.outwards("outside.example", mta.port)
+    assert (inwards.level, outwards.level) == ("ok", "ok")
+    assert inwards.detail == "220 remote.example ESMTP"
+
+
+async def test_a_closed_port_fails_with_what_to_do(reach: Reach, mta: FakeMta) -> None:
+    """Also where something answers that is no mail host, and where no address is known."""
+    mta.greeting = "554 no"
+    zone = Zone("example.org", "mx1.example.org", {"mx1.example.org": ("127.0.0.1",)})
+    (refused,) = await reach.inwards(zone, mta.port)
+    assert (refused.level, refused.detail) == ("fail", "says 554 no")
+    mta.drop_at = "connect"
+    assert (await reach.outwards("outside.example", mta.port)).level == "fail"
+    (unknown,) = await reach.inwards(Zone("example.org", "mx1.example.org", {}), mta.port)
+    assert unknown.remedy == "mx1.example.org. IN A <its address>"
+    assert (await reach.outwards("empty.example", mta.port)).level == "warn"
+
+
+async def test_every_machine_is_dialled(reach: Reach, mta: FakeMta) -> None:
+    """Gateways and nodes by name or address; each has a finding of its own, in order."""
+    machines = [
+        ("gateway", Endpoint("mx.outside.example", mta.port)),
+        ("node", Endpoint("127.0.0.1", 1)),
+        ("node", Endpoint("nowhere.example", 4466)),
+    ]
+    found = await reach.machines(machines)
+    assert [(each.check, each.level) for each in found] == [
+        ("gateway reachable", "ok"),
+        ("node reachable", "fail"),
+        ("node reachable", "fail"),
+    ]
+    assert found[2].detail == "has no address"
+    assert (await reach.smarthost(Endpoint("127.0.0.1", 1))).level == "fail"

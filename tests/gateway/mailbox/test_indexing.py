@@ -1,0 +1,174 @@
+"""The full-text index changes how fast SEARCH is, never what it finds."""
+
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.mailbox import database, indexing, matching, messages
+from gateway.mailbox.database import Database
+from gateway.mailbox.flags import store_flags
+from gateway.mailbox.model import NewMessage
+from gateway.mailbox.params import SEARCH_CHUNK
+from gateway.mailbox.rows import rows
+from gateway.mailbox.search import And, Body, Header, Not, Or, SearchKey, Text
+from gateway.mailbox.store import MailStore
+
+KEY = bytes(range(32))
+ALPHABET = "abAB \"'*:-\u00e9e\u0301\u00df\u1e9es\ufb01fi\u0130\u0131\u03a3\u03c3\u03c2\u4f60\u597d\U0001f600\0"
+WORDS = st.text(ALPHABET, max_size=12)
+
+
+def _message(subject: str, body: str, attachment: str) -> bytes:
+    encoded = base64.b64encode(subject.encode()).decode()
+    return (
+        (
+            f"Subject: =?utf-8?b?{encoded}?=\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+            f"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{body}\r\n"
+            f"--b\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n"
+            f"Content-Description: {attachment}\r\n\r\n"
+        ).encode()
+        + base64.encodebytes(attachment.encode())
+        + b"--b--\r\n"
+    )
+
+
+def _keys(text: str) -> list[SearchKey]:
+    return [Text(text), Body(text), Header("subject", text), Header("content-type", text)]
+
+
+_LEAF = WORDS.flatmap(lambda text: st.sampled_from(_keys(text)))
+QUERIES: st.SearchStrategy[SearchKey] = st.recursive(
+    _LEAF,
+    lambda inner: st.one_of(
+        st.builds(Not, inner), st.builds(Or, inner, inner), st.tuples(inner, inner).map(lambda keys: And(keys))
+    ),
+    max_leaves=4,
+)
+
+
+def _scan(opened: Database, query: SearchKey) -> tuple[int, ...]:
+    """What looking at every message finds."""
+    every = rows(opened, 1)
+    return tuple(matching.examine(opened, 1, query, every))
+
+
+def _indexed(opened: Database, query: SearchKey) -> tuple[int, ...]:
+    decided = matching.decide(opened, 1, query)
+    return tuple(sorted([*decided.found, *matching.examine(opened, 1, query, decided.undecided)]))
+
+
+@pytest.fixture
+async def raw(tmp_path: Path) -> AsyncIterator[Database]:
+    await (await MailStore.open(tmp_path / "account", KEY)).close()
+    opened = Database.open(tmp_path / "account", KEY, 0)
+    yield opened
+    opened.close()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=4), st.lists(QUERIES, min_size=1, max_size=6))
+def test_finds_what_a_scan_finds(raw: Database, mails: list[tuple[str, str, str]], queries: list[SearchKey]) -> None:
+    """Invariant: for any mails, indexed or not, and any query, SEARCH by the index and by scan find the same."""
+    queries = queries + _keys(mails[0][1][1:7]) + _keys(mails[-1][0][-5:])
+    with raw.transaction() as transaction:
+        uids = [row.uid for row in rows(raw, 1)]
+        store_flags(transaction, 1, uids, "replace", frozenset({"\\Deleted"}), None)
+        messages.expunge(transaction, 1, None)
+    for later in (False, True):
+        with raw.transaction() as transaction:
+            for mail in mails:
+                new = NewMessage(_message(*mail), frozenset(), 0, 0)
+                messages.append(transaction, "INBOX", [new])
+            if not later:
+                while indexing.index_slice(transaction):
+                    continue
+        with raw.reading():
+            for query in queries:
+                assert _indexed(raw, query) == _scan(raw, query)
+
+
+async def test_index_is_used(store: MailStore) -> None:
+    """A message without the needle's trigrams is not looked at; one that is not indexed yet is."""
+    for number in range(3):
+        await store.append("INBOX", _message(f"number {number}", "text", "file"), [], 0, 0)
+    await store.indexed()
+    await store.append("INBOX", _message("late", "text", "file"), [], 0, 0)
+    decided = await store._read(matching.decide, 1, Header("subject", "number 1"))
+    assert [row.uid for row in decided.undecided] == [2, 4]
+    assert await store.search(1, Header("subject", "number 1")) == (2,)
+    assert await store.search(1, Not(Text("number"))) == (4,)
+
+
+async def test_more_text_than_the_index_takes(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text beyond the cap is found all the same."""
+    monkeypatch.setattr("gateway.mailbox.indexing.INDEXED_TEXT", 100)
+    await store.append("INBOX", b"Subject: x\r\n\r\n" + b"filler " * 100 + b"needle\r\n", [], 0, 0)
+    await store.indexed()
+    assert await store.search(1, Body("needle")) == (1,)
+
+
+async def test_expunged_contents_leave_no_trace(store: MailStore) -> None:
+    """A content's number used again does not find the old text."""
+    await store.append("INBOX", _message("old words", "", ""), ["\\Deleted"], 0, 0)
+    await store.indexed()
+    await store.expunge(1, None)
+    await store.append("INBOX", _message("new words", "", ""), [], 0, 0)
+    await store.indexed()
+    decided = await store._read(matching.decide, 1, Text("old words"))
+    assert not decided.undecided
+    assert await store.search(1, Text("new words")) == (2,)
+
+
+async def test_index_fills_by_itself(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New mail is indexed without being asked for, after a moment."""
+    monkeypatch.setattr("gateway.mailbox.store.INDEX_GATHER", 0)
+    done = store._to_index
+    await store.append("INBOX", _message("by itself", "", ""), [], 0, 0)
+    assert done.is_set()
+    while await store._read(_count_unindexed):
+        await store._quiet.wait()
+
+
+def _count_unindexed(opened: Database) -> int:
+    ((count,),) = opened.connection.execute("SELECT count(*) FROM unindexed")
+    return int(count)
+
+
+async def test_a_store_of_layout_1_is_brought_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older store opens with all its mail, which is then indexed."""
+    with monkeypatch.context() as older:
+        older.setattr(database, "UPGRADES", {})
+        older.setattr(database, "SCHEMA_VERSION", 1)
+        opened = Database.open(tmp_path / "account", KEY, 0)
+        with opened.transaction() as transaction:
+            new = NewMessage(_message("kept", "over the years", ""), frozenset(), 0, 0)
+            messages.append(transaction, "INBOX", [new])
+        opened.close()
+    store = await MailStore.open(tmp_path / "account", KEY)
+    await store.indexed()
+    assert await store.search(1, Text("years")) == (1,)
+    await store.close()
+
+
+async def test_large_text_in_pieces(store: MailStore) -> None:
+    """A needle over the seam of two pieces is found, with marks that combine there."""
+    text = ("a" * (SEARCH_CHUNK - 31) + "e\u0301" * 20 + "needle").encode()
+    await store.append("INBOX", b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + text, [], 0, 0)
+    for needle in ("\u00e9" * 20 + "needle", "e\u0301e\u0301", "needle"):
+        assert await store.search(1, Body(needle)) == (1,)
+
+
+def test_no_plain_text_on_disk(tmp_path: Path) -> None:
+    """The index is encrypted with the rest."""
+    opened = Database.open(tmp_path / "account", KEY, 0)
+    with opened.transaction() as transaction:
+        new = NewMessage(_message("x", "unmistakable phrase", ""), frozenset(), 0, 0)
+        messages.append(transaction, "INBOX", [new])
+        indexing.index_slice(transaction)
+    opened.close()
+    files = [path for path in (tmp_path / "account").rglob("*") if path.is_file()]
+    assert not any(b"unmis" in path.read_bytes() for path in files)
