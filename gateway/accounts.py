@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateway import rotation
+from gateway import backups, rotation
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.mailbox.errors import MailboxError
 from gateway.mailbox.store import MailStore
@@ -20,7 +20,7 @@ from p2pcore.crypto.certificates import Certificate, parse_certificate
 from p2pcore.crypto.files import sync_directory
 from p2pcore.crypto.identity_file import load_identity, save_identity, seal_kit
 from p2pcore.crypto.keys import HpkeKey, SigningKey
-from p2pcore.crypto.passwords import hash_password, verify_password
+from p2pcore.crypto.passwords import ScramVerifier, hash_for_login, hash_password, verify_password
 from p2pcore.errors import Failure, Malformed
 from p2pcore.names import canonical_address
 from p2pcore.records import Identity
@@ -35,6 +35,7 @@ class Account:
     address: str
     identity: Identity
     password: str  # PHC string
+    scram: ScramVerifier | None  # None: the password was set when none was kept
     key: bytes  # of the mailbox, 32 octets
     store: MailStore
 
@@ -56,18 +57,20 @@ class Accounts:
         self._open: dict[str, Account] = {}
         self._closing: list[Callable[[MailStore], Awaitable[None]]] = []
         self._nobody = hash_password(secrets.token_hex(16))
+        self._decoys = secrets.token_bytes(32)
 
     async def open(self, address: str) -> Account:
         """Open the account of a canonical address. Raises ConfigurationError where its files cannot be used."""
         directory = self._site.account_directory(address)
         identity = self._identity(address)
-        password = _read(directory / "password").decode(errors="replace")
-        key = _read(directory / "mailbox.key")
+        password, scram = _login(directory)
+        key = await asyncio.to_thread(self._site.mailbox_key, address)
         try:
+            await asyncio.to_thread(backups.finish_restore, directory)
             store = await MailStore.open(directory / "mailbox", key)
         except (MailboxError, OSError, ValueError) as error:
             raise ConfigurationError(f"{directory / 'mailbox'}: the mail of {address}: {error}") from error
-        account = Account(address, identity, password, key, store)
+        account = Account(address, identity, password, scram, key, store)
         self._open[address] = account
         return account
 
@@ -103,8 +106,8 @@ class Accounts:
         """Take the password on disk for logins from now on; sessions stay."""
         account = self._open.get(address)
         if account is not None:
-            phc = _read(self._site.account_directory(address) / "password").decode(errors="replace")
-            self._open[address] = replace(account, password=phc)
+            phc, scram = _login(self._site.account_directory(address))
+            self._open[address] = replace(account, password=phc, scram=scram)
 
     def renew(self, identity: Identity) -> None:
         """Let the open account of `identity` have it from now on; its sessions stay."""
@@ -125,6 +128,23 @@ class Accounts:
         """Return the store of `user` (address or local part) if `password` is hers; as slow for an unknown name."""
         account = await self._logged_in(user, password)
         return account.store if account else None
+
+    @property
+    def scram(self) -> bool:
+        """Whether every open account has a verifier, so that SCRAM may be offered."""
+        return all(account.scram is not None for account in self._open.values())
+
+    def verifier(self, user: str) -> ScramVerifier:
+        """Return the SCRAM verifier of `user` (address or local part), or one that fits no password."""
+        account = self._named(user)
+        if account is None or account.scram is None:
+            return ScramVerifier.decoy(user, self._decoys)
+        return account.scram
+
+    def proven(self, user: str, verifier: ScramVerifier) -> MailStore | None:
+        """Return the store of `user` after a proof against `verifier`; None where it is no longer hers."""
+        account = self._named(user)
+        return account.store if account is not None and account.scram is verifier else None
 
     async def authenticate_sender(self, user: str, password: str) -> Certificate | None:
         """Return the certificate of `user` if `password` is hers, as `authenticate`."""
@@ -202,7 +222,7 @@ def write_kit(directory: Path, identity: Identity) -> Kit:
 def set_password(directory: Path, password: str) -> None:
     """Make `password` the one that mail readers log in with; durable on return. Raises OperatorError."""
     check_password(password)
-    write_private(directory / "password", hash_password(password).encode())
+    write_private(directory / "password", hash_for_login(password).encode())
 
 
 def retire(directory: Path) -> None:
@@ -210,6 +230,15 @@ def retire(directory: Path) -> None:
     if directory.is_dir():
         (directory / "password").unlink(missing_ok=True)
         sync_directory(directory)
+
+
+def _login(directory: Path) -> tuple[str, ScramVerifier | None]:
+    """Return the PHC string and the SCRAM verifier of an account's password. Raises ConfigurationError."""
+    phc, _, second = _read(directory / "password").decode(errors="replace").partition("\n")
+    try:
+        return phc, ScramVerifier.parse(second.strip()) if second else None
+    except Malformed as error:
+        raise ConfigurationError(f"{directory / 'password'}: {error}") from error
 
 
 def _read(path: Path) -> bytes:

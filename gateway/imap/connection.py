@@ -15,12 +15,14 @@ import structlog
 from gateway.imap import params, responses
 from gateway.imap.commands import COMMANDS, command_name, lexer_of
 from gateway.imap.errors import Bad, Bye, ImapError, No
-from gateway.imap.session import Done, Doorkeeper, Session, Then
+from gateway.imap.session import Done, Session, Then
 from gateway.imap.spool import Spool
 from gateway.imap.state import RULES, News, State
 from gateway.imap.stream import Stream
+from gateway.imap.surroundings import Doorkeeper
 from gateway.imap.wire import CommandReader, LiteralChunk, LiteralOffered, RawCommand, Rejected
 from gateway.mailbox.errors import MailboxError
+from gateway.mailbox.store import MailStore
 
 _log = structlog.get_logger("imap")
 
@@ -47,7 +49,7 @@ class Connection:
         self._refusal: ImapError | None = None
         self._bad = 0
         self._waiting = False
-        self._stopping = False
+        self._parting: Bye | None = None  # said after the command under way
         self._interrupted = False  # while nothing was being said, so that BYE cannot fall into a literal
         self._task: asyncio.Task[None] | None = None
 
@@ -98,7 +100,8 @@ class Connection:
         except asyncio.CancelledError:
             if not self._interrupted:
                 raise
-            await self._say_bye(Bye("the server is stopping", "UNAVAILABLE"))
+            assert self._parting is not None
+            await self._say_bye(self._parting)
         except Bye as bye:
             await self._say_bye(bye)
         except OSError as error:
@@ -109,9 +112,13 @@ class Connection:
         finally:
             await self._end()
 
-    def stop(self) -> None:
-        """Say BYE after the command under way, or now if there is none."""
-        self._stopping = True
+    def serves(self, store: MailStore) -> bool:
+        """Return whether somebody is logged in to the account of `store` here."""
+        return self._session.account is not None and self._session.account.store is store
+
+    def stop(self, bye: Bye) -> None:
+        """Say `bye` after the command under way, or now if there is none."""
+        self._parting = bye
         if self._waiting and self._task is not None:
             self._interrupted = True
             self._task.cancel()
@@ -124,7 +131,7 @@ class Connection:
             _log.debug("imap client gone before BYE", peer=self.peer)
 
     async def _end(self) -> None:
-        self._drop_spool()
+        self._drop_spools()
         try:
             await self._session.end()
         except MailboxError as error:
@@ -137,11 +144,11 @@ class Connection:
         while True:
             command = await self._next_command()
             then = await self._execute(command)
-            self._drop_spool()
+            self._drop_spools()
             match then:
                 case Then.CONTINUE:
-                    if self._stopping:
-                        raise Bye("the server is stopping", "UNAVAILABLE")
+                    if self._parting is not None:
+                        raise self._parting
                 case Then.START_TLS:
                     await self.flush()
                     await self._start_tls()
@@ -201,10 +208,11 @@ class Connection:
                     assert_never(event)
 
     async def _answer_literal(self, offered: LiteralOffered) -> None:
-        spool = offered.command == "APPEND" and offered.size > params.SPOOL_ABOVE
-        refusal = self._judge(offered)
+        together = offered.held + offered.size
+        spool = offered.command == "APPEND" and (offered.size > params.SPOOL_ABOVE or together > params.MEMORY_LITERALS)
+        refusal = self._judge(offered, spool=spool)
         if refusal is None and spool:
-            refusal = await self._open_spool()
+            refusal = await self._open_spool(offered.size)
         if refusal is None:
             if offered.synchronising:
                 self.write(b"+ go ahead\r\n")
@@ -218,37 +226,39 @@ class Connection:
             self._refusal = refusal
             self._reader.refuse_literal(skip=True)
 
-    def _judge(self, offered: LiteralOffered) -> ImapError | None:
-        """Why a literal is not taken, or None. A message may be large, everything else is small."""
+    def _judge(self, offered: LiteralOffered, *, spool: bool) -> ImapError | None:
+        """Why a literal is not taken, or None. Messages may be large, everything else is small."""
         held = offered.held + offered.size
         if self._session.account is None:
             return _too_big("a literal", params.PREAUTH_LITERALS) if held > params.PREAUTH_LITERALS else None
-        if offered.command == "APPEND":
-            if offered.size > self._session.limits.message_size:
-                return No(f"the message is larger than {self._session.limits.message_size} octets", "TOOBIG")
-            if offered.size > params.SPOOL_ABOVE:
-                return None if self._session.spool is None else Bad("APPEND takes one message")
+        if offered.command == "APPEND" and offered.size > self._session.limits.message_size:
+            return No(f"the message is larger than {self._session.limits.message_size} octets", "TOOBIG")
+        if spool:
+            together = sum(one.size for one in self._session.spools) + offered.size
+            if together > max(params.APPEND_TOTAL, self._session.limits.message_size):
+                return No("the messages of one APPEND are too large together", "TOOBIG")
+            full = len(self._session.spools) >= params.MAX_SPOOLS
+            return No("one APPEND has too many large messages", "LIMIT") if full else None
         return _too_big("a literal", params.MEMORY_LITERALS) if held > params.MEMORY_LITERALS else None
 
-    async def _open_spool(self) -> ImapError | None:
+    async def _open_spool(self, size: int) -> ImapError | None:
         try:
-            self._session.spool = await Spool.open(self._spool_directory)
+            self._session.spools.append(await Spool.open(self._spool_directory, size))
         except OSError as error:
             return _no_room(error)
         return None
 
     async def _spool(self, data: bytes) -> None:
-        assert self._session.spool is not None
         if self._refusal is None:
             try:
-                await self._session.spool.write(data)
+                await self._session.spools[-1].write(data)
             except OSError as error:
                 self._refusal = _no_room(error)
 
-    def _drop_spool(self) -> None:
-        if self._session.spool is not None:
-            self._session.spool.close()
-            self._session.spool = None
+    def _drop_spools(self) -> None:
+        for spool in self._session.spools:
+            spool.close()
+        self._session.spools.clear()
 
     # ---- one command
 
@@ -256,8 +266,9 @@ class Connection:
         """Run a command and queue its tagged response. Raises Bye and what ends a connection."""
         name = ""
         news = News.NONE
+        self._session.tag = command.tag
         try:
-            lexer = lexer_of(command)
+            lexer = lexer_of(command, utf8=self._session.utf8)
             name = command_name(lexer)
             rule = RULES[name]
             refusal = rule.refusal(self._session.state)
@@ -283,7 +294,9 @@ class Connection:
         else:
             outcome = done
         if news is not News.NONE:
-            await self._session.sync(expunge=news is News.ALL)
+            # RFC 7162 §3.2.10: VANISHED may end a UID FETCH; the client that asked for it knows what it means
+            told_gone = news is News.ALL or (name == "UID FETCH" and self._session.qresync)
+            await self._session.sync(expunge=told_gone)
         if isinstance(outcome, ImapError):
             self._refuse(command.tag, outcome, name)
             return Then.CONTINUE
@@ -294,7 +307,7 @@ class Connection:
     def _refuse(self, tag: str, error: ImapError, name: str = "") -> None:
         text = f"{name}: {error.text}" if name else error.text
         self.write(responses.status(tag, error.status, text, error.code))
-        self._drop_spool()
+        self._drop_spools()
         if isinstance(error, Bad):
             self._bad += 1
             if self._bad >= params.MAX_BAD:

@@ -1,4 +1,4 @@
-"""FETCH's data items as clients write them (RFC 3501 §6.4.5)."""
+"""FETCH's data items as clients write them (RFC 3501 §6.4.5, RFC 3516 §4)."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -33,7 +33,18 @@ class Section:
     label: bytes  # its name in the response
 
 
-FetchItem = Item | Section
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """`BINARY[part]<first.length>`, or with `size` `BINARY.SIZE[part]`: a part without its transfer encoding."""
+
+    part: tuple[int, ...]
+    partial: tuple[int, int] | None
+    peek: bool
+    size: bool
+    label: bytes
+
+
+FetchItem = Item | Section | Binary
 
 _MACROS = {
     "FAST": (Item.FLAGS, Item.INTERNALDATE, Item.SIZE),
@@ -65,6 +76,8 @@ def _item(lexer: Lexer) -> FetchItem:
 def _named(lexer: Lexer, name: str) -> FetchItem:
     if name in ("BODY", "BODY.PEEK") and lexer.skip(b"["):
         return _section(lexer, peek=name == "BODY.PEEK")
+    if name in ("BINARY", "BINARY.PEEK", "BINARY.SIZE") and lexer.skip(b"["):
+        return _binary(lexer, name)
     if name in _ITEMS:
         return _ITEMS[name]
     if name in _OLD_SECTIONS:
@@ -84,21 +97,46 @@ def _section(lexer: Lexer, *, peek: bool) -> Section:
         if not lexer.at_sequence_set():
             text, fields = _section_text(lexer, whole=not part)
             break
-        part.append(lexer.number())
-        if part[-1] == 0 or len(part) > _MAX_PART_DEPTH:
-            raise Bad("a part number is from 1 up, and no message nests so deep")
+        _take_part_number(lexer, part)
     lexer.expect(b"]")
     label = _label(part, text, fields)
-    partial = None
-    if lexer.skip(b"<"):
-        first = lexer.number()
-        lexer.expect(b".")
-        partial = first, lexer.number()
-        lexer.expect(b">")
-        if partial[1] == 0:
-            raise Bad("a partial fetch takes at least one octet")
-        label += b"<%d>" % first  # RFC 3501 §7.4.2: only the origin octet
+    partial = _partial(lexer)
+    if partial is not None:
+        label += b"<%d>" % partial[0]  # RFC 3501 §7.4.2: only the origin octet
     return Section(tuple(part), text, tuple(fields), partial, peek, label)
+
+
+def _binary(lexer: Lexer, name: str) -> Binary:
+    part: list[int] = []
+    while not lexer.peek(b"]"):
+        if part:
+            lexer.expect(b".")
+        _take_part_number(lexer, part)
+    lexer.expect(b"]")
+    sized = name == "BINARY.SIZE"
+    label = b"%s[%s]" % (b"BINARY.SIZE" if sized else b"BINARY", b".".join(b"%d" % number for number in part))
+    partial = None if sized else _partial(lexer)
+    if partial is not None:
+        label += b"<%d>" % partial[0]  # RFC 3516 §7
+    return Binary(tuple(part), partial, sized or name == "BINARY.PEEK", sized, label)
+
+
+def _take_part_number(lexer: Lexer, part: list[int]) -> None:
+    part.append(lexer.number())
+    if part[-1] == 0 or len(part) > _MAX_PART_DEPTH:
+        raise Bad("a part number is from 1 up, and no message nests so deep")
+
+
+def _partial(lexer: Lexer) -> tuple[int, int] | None:
+    if not lexer.skip(b"<"):
+        return None
+    first = lexer.number()
+    lexer.expect(b".")
+    length = lexer.number()
+    lexer.expect(b">")
+    if length == 0:
+        raise Bad("a partial fetch takes at least one octet")
+    return first, length
 
 
 def _section_text(lexer: Lexer, *, whole: bool) -> tuple[str, list[bytes]]:

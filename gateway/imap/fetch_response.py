@@ -5,13 +5,18 @@ vanishes before the first octet has left gives NoSuchMessage; after that the res
 connection is broken off.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from gateway.imap import params, responses
-from gateway.imap.fetch_items import FetchItem, Item, Section
-from gateway.imap.sections import choose_fields, locate
+from gateway.imap.errors import No
+from gateway.imap.fetch_items import Binary, FetchItem, Item, Section
+from gateway.imap.sections import choose_fields, locate, locate_part
 from gateway.imap.session import Session
 from gateway.mail.structure import Part
 from gateway.mailbox.errors import NoSuchMessage
 from gateway.mailbox.model import Precomputed
+from gateway.mailbox.transfer import Identity, transfer_decoder
 
 NEEDS_PRECOMPUTED = frozenset({Item.ENVELOPE, Item.BODY, Item.BODYSTRUCTURE})
 
@@ -31,11 +36,14 @@ class FetchResponse:
         self._header: tuple[tuple[int, int], bytes] | None = None
 
     async def send(self, items: tuple[FetchItem, ...]) -> None:
-        """Write the response. Raises NoSuchMessage, with nothing written."""
+        """Write the response. Raises NoSuchMessage and No (UNKNOWN-CTE), with nothing written."""
         view = self._session.selection.view
         seq = view.seq(self._uid)
         if seq is None or view.is_gone(self._uid):
             raise NoSuchMessage(f"message {self._uid} is gone")
+        for item in items:
+            if isinstance(item, Binary):
+                self._require_known_encoding(item)
         self._put(b"* %d FETCH (" % seq)
         try:
             for place, item in enumerate(items):
@@ -43,6 +51,8 @@ class FetchResponse:
                     self._put(b" ")
                 if isinstance(item, Section):
                     await self._section(item)
+                elif isinstance(item, Binary):
+                    await self._binary(item)
                 else:
                     self._put(item.value + b" " + self._value(item))
         except Exception as error:
@@ -94,6 +104,11 @@ class FetchResponse:
             raise NoSuchMessage(f"message {self._uid} is gone")
         return self._structure
 
+    def _tree(self) -> Part:
+        if self._root is None:
+            self._root = self._precomputed().structure
+        return self._root
+
     async def _section(self, section: Section) -> None:
         structure = self._precomputed()
         place: tuple[int, int] | None
@@ -102,9 +117,7 @@ class FetchResponse:
         elif not section.part and section.text.startswith("HEADER"):
             place = 0, structure.header_size
         else:
-            if self._root is None:
-                self._root = structure.structure
-            place = locate(section, self._root, structure.size)
+            place = locate(section, self._tree(), structure.size)
         if place is None:
             self._put(section.label + b" NIL")  # nstring: the message has no such part
         elif section.fields:
@@ -113,25 +126,79 @@ class FetchResponse:
             data = _partial(choose_fields(header, section.fields, exclude=exclude), section)
             self._put(b"%s {%d}\r\n%s" % (section.label, len(data), data))
         else:
-            await self._range(section.label, *_partial_range(*place, section))
+            offset, length = place
+            skipped, length = _partial_range(length, section.partial)
+            await self._range(section.label + b" {%d}\r\n", offset + skipped, length, text=True)
 
     async def _read_header(self, place: tuple[int, int]) -> bytes:
         if self._header is None or self._header[0] != place:
             self._header = place, await self._read(*place)
         return self._header[1]
 
-    async def _range(self, label: bytes, offset: int, length: int) -> None:
-        """Put a range of the message, at most BODY_PIECE of it in memory at a time."""
+    async def _range(self, start: bytes, offset: int, length: int, *, text: bool) -> None:
+        """Put a range of the message behind `start`, at most BODY_PIECE of it in memory at a time."""
+        self._put(start % length)
         end = offset + length
-        piece = await self._read(offset, min(length, params.BODY_PIECE)) if length else b""
-        self._put(b"%s {%d}\r\n%s" % (label, length, piece))
-        offset += len(piece)
         while offset < end:
-            await self._relieve()
             piece = await self._read(offset, min(end - offset, params.BODY_PIECE))
-            self._put(piece)
             offset += len(piece)
-        await self._relieve()
+            # RFC 9051 §4.3.1: a literal has no NUL; 0x80 stands where the message has one
+            self._put(piece.replace(b"\0", b"\x80") if text and b"\0" in piece else piece)
+            await self._relieve()
+
+    # ---- BINARY (RFC 3516)
+
+    def _part_place(self, item: Binary) -> tuple[str, int, int] | None:
+        return locate_part(item.part, self._tree(), self._precomputed().size)
+
+    def _require_known_encoding(self, item: Binary) -> None:
+        place = self._part_place(item)
+        if place is not None and transfer_decoder(place[0]) is None:
+            raise No("a part has a transfer encoding that is not known", "UNKNOWN-CTE")  # RFC 3516 §4.2
+
+    async def _binary(self, item: Binary) -> None:
+        place = self._part_place(item)
+        if place is None:
+            self._put(item.label + (b" 0" if item.size else b" NIL"))
+            return
+        encoding, offset, length = place
+        plain = isinstance(transfer_decoder(encoding), Identity)
+        size = length if plain else await self._decoded_size(place)
+        if item.size:
+            self._put(b"%s %d" % (item.label, size))
+            return
+        skipped, wanted = _partial_range(size, item.partial)
+        start = item.label + b" ~{%d}\r\n"  # RFC 3516 §4.4: a literal8 may have NUL
+        if plain:
+            await self._range(start, offset + skipped, wanted, text=False)
+            return
+        self._put(start % wanted)
+        async with aclosing(self._decoded(place)) as pieces:
+            async for piece in pieces:
+                chosen = piece[skipped : skipped + wanted]
+                skipped, wanted = max(skipped - len(piece), 0), wanted - len(chosen)
+                self._put(chosen)
+                await self._relieve()
+                if not wanted:
+                    break
+
+    async def _decoded_size(self, place: tuple[str, int, int]) -> int:
+        size = 0
+        async for piece in self._decoded(place):
+            size += len(piece)
+        return size
+
+    async def _decoded(self, place: tuple[str, int, int]) -> AsyncGenerator[bytes, None]:
+        """A part's body without its transfer encoding, in pieces."""
+        encoding, offset, length = place
+        decoder = transfer_decoder(encoding)
+        assert decoder is not None, "the encodings were looked at before"
+        end = offset + length
+        while offset < end:
+            piece = await self._read(offset, min(end - offset, params.BODY_PIECE))
+            offset += len(piece)
+            yield decoder.feed(piece)
+        yield decoder.finish()
 
     async def _read(self, offset: int, length: int) -> bytes:
         data = await self._session.store.read(self._mailbox_id, self._uid, offset, length)
@@ -147,10 +214,10 @@ def _partial(data: bytes, section: Section) -> bytes:
     return data[first : first + length]
 
 
-def _partial_range(offset: int, length: int, section: Section) -> tuple[int, int]:
-    """RFC 3501 §6.4.5: a range beyond the end is an empty string."""
-    if section.partial is None:
-        return offset, length
-    first, wanted = section.partial
+def _partial_range(length: int, partial: tuple[int, int] | None) -> tuple[int, int]:
+    """Octets to pass over and to send. RFC 3501 §6.4.5: a range beyond the end is an empty string."""
+    if partial is None:
+        return 0, length
+    first, wanted = partial
     first = min(first, length)
-    return offset + first, min(wanted, length - first)
+    return first, min(wanted, length - first)

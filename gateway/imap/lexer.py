@@ -4,12 +4,13 @@ Every method raises Bad, naming the place, when the rule does not match; nothing
 """
 
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import TypeVar
 
 from gateway.imap import params
 from gateway.imap.errors import Bad
-from gateway.imap.mailbox_names import decode_mailbox_name
+from gateway.imap.mailbox_names import decode_mailbox_name, decode_utf8_name
 from gateway.imap.sequence_sets import SequenceSet
 from gateway.imap.wire import Fragment, Literal
 
@@ -22,18 +23,20 @@ _TAG_SAFE_WORD = re.compile(rb"[A-Za-z0-9.=\-]+")
 _QUOTED = re.compile(rb'"((?:[^"\\\x00\r\n]|\\["\\])*)"')
 _ESCAPED = re.compile(rb"\\(.)")
 _NUMBER = re.compile(rb"[0-9]{1,20}")
-_SEQUENCE_SET = re.compile(rb"[0-9*:,]+")
-_SEQUENCE_START = frozenset((b"*", *(b"%d" % digit for digit in range(10))))
+_SEQUENCE_SET = re.compile(rb"[0-9*:,]+|\$")  # RFC 5182 §3: "$" stands alone
+_SEQUENCE_START = frozenset((b"*", b"$", *(b"%d" % digit for digit in range(10))))
 _FLAG = re.compile(rb"\\?[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
 
 
 class Lexer:
     """A position in one command. Pieces of line are read with the rules; literals only where a string may be."""
 
-    __slots__ = ("_depth", "_fragments", "_index", "_offset", "_text")
+    __slots__ = ("_depth", "_fragments", "_index", "_offset", "_text", "_utf8")
 
-    def __init__(self, fragments: tuple[Fragment, ...]) -> None:
+    def __init__(self, fragments: tuple[Fragment, ...], *, utf8: bool = False) -> None:
+        """`utf8`: mailbox names are UTF-8, not modified UTF-7."""
         self._fragments = fragments
+        self._utf8 = utf8
         self._index = 0
         self._offset = 0
         self._depth = 0
@@ -129,6 +132,8 @@ class Lexer:
         literal = self.literal()
         if literal is None:
             return None
+        if literal.binary:
+            raise Bad("a literal8 is for messages only")  # RFC 3516 §7
         if literal.data is None:
             raise Bad("this literal is too long")
         return literal.data
@@ -147,13 +152,17 @@ class Lexer:
         return None if self.skip(b"NIL") else self.string("a string or NIL")
 
     def mailbox(self) -> str:
-        """A mailbox name as text: modified UTF-7 decoded, INBOX in any case (RFC 3501 §5.1)."""
-        return decode_mailbox_name(self.astring("a mailbox name"))
+        """A mailbox name as text, INBOX in any case (RFC 3501 §5.1). In UTF-8 it is as written, not in NFC."""
+        return self._name(self.astring("a mailbox name"))
+
+    def _name(self, raw: bytes) -> str:
+        return decode_utf8_name(raw) if self._utf8 else decode_mailbox_name(raw)
 
     def list_mailbox(self) -> str:
-        """A mailbox name that may contain wildcards (RFC 3501 §6.3.8)."""
+        """A mailbox name that may contain wildcards, in NFC (RFC 3501 §6.3.8)."""
         match = self._match(_LIST_MAILBOX)
-        return decode_mailbox_name(match[0] if match is not None else self.string("a mailbox pattern"))
+        name = self._name(match[0] if match is not None else self.string("a mailbox pattern"))
+        return unicodedata.normalize("NFC", name)
 
     def flag(self) -> str:
         """A flag or keyword as the client wrote it."""

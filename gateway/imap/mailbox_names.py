@@ -1,4 +1,4 @@
-"""Mailbox names on the wire: modified UTF-7 (RFC 3501 §5.1.3) and wildcards (§6.3.8)."""
+"""Mailbox names on the wire: modified UTF-7 (RFC 3501 §5.1.3), UTF-8 (RFC 6855 §3, RFC 9051 §5.1) and wildcards."""
 
 import base64
 import binascii
@@ -22,6 +22,16 @@ def encode_mailbox_name(name: str) -> bytes:
             base = base64.b64encode(run.encode("utf-16-be")).rstrip(b"=").replace(b"/", b",")
             parts.append(b"&" + base + b"-")
     return b"".join(parts)
+
+
+def decode_utf8_name(raw: bytes) -> str:
+    """UTF-8 to text as the client wrote it, INBOX in its one spelling. Raises No with CANNOT."""
+    if raw.upper() == b"INBOX":
+        return "INBOX"  # RFC 9051 §5.1
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise No("the mailbox name is not UTF-8", "CANNOT") from None
 
 
 def decode_mailbox_name(raw: bytes) -> str:

@@ -10,6 +10,8 @@ MAX_LINE = 64 * KIB  # all lines of one command together; RFC 7162 §4 asks for 
 MAX_LITERALS = 256  # in one command
 MEMORY_LITERALS = 256 * KIB  # of one command, kept in memory; larger ones are refused or spooled
 SPOOL_ABOVE = 64 * KIB  # an APPEND literal above this goes to an unlinked temporary file while it arrives
+MAX_SPOOLS = 64  # such files of one command (MULTIAPPEND); each is an open descriptor
+APPEND_TOTAL = 256 * MIB  # octets in them, or one message of the configured size if that is more
 PREAUTH_LITERALS = 4 * KIB  # before login: a name and a password
 DISCARD_LIMIT = 256 * MIB  # a refused non-synchronising literal is read and dropped up to this, else BYE
 INPUT_HIGH_WATER = 256 * KIB  # a client that pipelines more than this waits
@@ -19,6 +21,7 @@ MAX_DEPTH = 32  # nested parentheses of one command (SEARCH keys); real clients 
 FLUSH_ABOVE = 64 * KIB  # responses are gathered up to this before they are written
 BODY_PIECE = 256 * KIB  # a larger body leaves in pieces of this size, each waiting for the one before
 FETCH_BATCH = 256  # messages whose precomputed structures are held at once
+NUMBERS_AT_ONCE = 4_096  # of a SEARCH response; a long one leaves in pieces
 WRITE_TIMEOUT = 300.0  # a client that takes nothing for so long is cut off
 
 # Patience

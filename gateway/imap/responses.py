@@ -40,8 +40,12 @@ def astring(value: bytes) -> bytes:
     return value if _ASTRING.match(value) and value.upper() != b"NIL" else string(value)
 
 
-def mailbox(name: str) -> bytes:
-    return astring(encode_mailbox_name(name))
+def mailbox(name: str, *, utf8: bool) -> bytes:
+    """A mailbox name in modified UTF-7, or with `utf8` as it is (RFC 6855 §3, RFC 9051 §5.1)."""
+    if not utf8:
+        return astring(encode_mailbox_name(name))
+    value = name.encode("utf-8")
+    return astring(value) if value.isascii() else b'"' + value.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
 def flags(names: Iterable[str]) -> bytes:
@@ -63,13 +67,13 @@ def internal_date(row: MessageRow) -> bytes:
     return f'"{day} {when.hour:02d}:{when.minute:02d}:{when.second:02d} {zone}"'.encode("ascii")
 
 
-def list_line(word: bytes, attributes: Iterable[str], name: str, extended: bytes = b"") -> bytes:
+def list_line(word: bytes, attributes: Iterable[str], name: str, extended: bytes = b"", *, utf8: bool) -> bytes:
     """`* LIST (…) "/" name` (RFC 3501 §7.2.2, RFC 5258 §3)."""
     attribute_list = " ".join(attributes).encode("ascii")
     return b'* %s (%s) "%s" %s%s\r\n' % (
         word,
         attribute_list,
         DELIMITER.encode("ascii"),
-        mailbox(name),
+        mailbox(name, utf8=utf8),
         extended,
     )

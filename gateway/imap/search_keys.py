@@ -1,7 +1,7 @@
-"""SEARCH's keys (RFC 3501 §6.4.4): parsed without a mailbox, then resolved against the session's numbering.
+"""SEARCH's arguments (RFC 9051 §6.4.4): parsed without a mailbox, then resolved against the session's numbering.
 
-Sequence numbers and \\Recent mean something only to one session, so `resolve` turns them into UIDs; everything else
-is the store's own vocabulary.
+Sequence numbers, "$" and \\Recent mean something only to one session, so `resolve` turns them into UIDs, and intervals
+(RFC 5032) into instants; everything else is the store's own vocabulary.
 """
 
 from collections.abc import Callable
@@ -40,6 +40,14 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """Messages whose internal date is at least (`older`) or at most `seconds` ago (RFC 5032 §3)."""
+
+    seconds: int
+    older: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AllOf:
     terms: tuple["Term", ...]
 
@@ -59,6 +67,7 @@ Term = (
     Positions
     | UidSet
     | Recent
+    | Within
     | AllOf
     | AnyOf
     | Negated
@@ -83,27 +92,46 @@ _DATES: dict[str, tuple[Literal["internal", "sent"], Literal["before", "on", "si
     "SENTON": ("sent", "on"),
     "SENTSINCE": ("sent", "since"),
 }
+_RETURNS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE"})  # RFC 4731 §3.1, RFC 5182 §2.1
 _CHARSETS = {"UTF-8": "utf-8", "US-ASCII": "ascii"}
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A parsed SEARCH; `modseq` if it asks for mod-sequences (RFC 7162 §3.1.5)."""
+    """A parsed SEARCH; `modseq` if it asks for mod-sequences (RFC 7162 §3.1.5).
+
+    `returns` is None without RETURN, and then the answer is SEARCH; `charset` is None where none was named.
+    """
 
     term: AllOf
     modseq: bool
+    returns: frozenset[str] | None
+    charset: str | None
+
+    def require_charset(self) -> None:
+        """Raise No with BADCHARSET for a charset that is not known; the keys are then not to be trusted."""
+        if self.charset is not None and self.charset not in _CHARSETS:
+            raise No(f"the charset {self.charset} is not known", "BADCHARSET (US-ASCII UTF-8)")
 
 
 def parse_search(lexer: Lexer) -> Program:
-    """`[CHARSET name] key…`. Raises Bad, and No with BADCHARSET."""
-    charset = "utf-8"  # RFC 3501 says US-ASCII; clients send UTF-8 without saying so
-    if lexer.skip(b"CHARSET "):
-        name = lexer.astring("a charset").decode("ascii", "replace").upper()
-        if name not in _CHARSETS:
-            raise No(f"the charset {name} is not known", "BADCHARSET (US-ASCII UTF-8)")
-        charset = _CHARSETS[name]
+    """`[RETURN (option…)] [CHARSET name] key…`. Raises Bad."""
+    returns = None
+    if lexer.skip(b"RETURN "):
+        named = lexer.parenthesised(lambda: lexer.word("a result option"), empty=True)
+        returns = frozenset(named or ["ALL"])  # RFC 4731 §3.1: an empty list is (ALL)
+        for option in named:
+            if option not in _RETURNS:
+                raise Bad(f"SEARCH has no result option {option}")
         lexer.space()
-    return _Parser(lexer, charset).program()
+    charset = None
+    if lexer.skip(b"CHARSET "):
+        charset = lexer.astring("a charset").decode("ascii", "replace").upper()
+        lexer.space()
+    # RFC 3501 says US-ASCII where none is named; clients send UTF-8 all the same. Latin-1 reads everything.
+    coding = "utf-8" if charset is None else _CHARSETS.get(charset, "latin-1")
+    parser = _Parser(lexer, coding)
+    return Program(parser.program(), parser.modseq, returns, charset)
 
 
 class _Parser:
@@ -111,13 +139,13 @@ class _Parser:
         self._lexer = lexer
         self._charset = charset
         self._depth = 0
-        self._modseq = False
+        self.modseq = False
 
-    def program(self) -> Program:
+    def program(self) -> AllOf:
         terms = [self._key()]
         while not self._lexer.at_end and self._lexer.skip(b" ") and not self._lexer.at_end:
             terms.append(self._key())
-        return Program(AllOf(tuple(terms)), self._modseq)
+        return AllOf(tuple(terms))
 
     def _key(self) -> Term:
         self._depth += 1
@@ -160,6 +188,12 @@ class _Parser:
         self._lexer.space()
         return self._lexer.number()
 
+    def _within(self, *, older: bool) -> Term:
+        seconds = self._number()
+        if seconds == 0:
+            raise Bad("an interval has at least one second")  # RFC 5032 §4: nz-number
+        return Within(seconds, older)
+
     def _sub_key(self) -> Term:
         self._lexer.space()
         return self._key()
@@ -189,7 +223,7 @@ class _Parser:
             if self._lexer.word("priv, shared or all") not in ("PRIV", "SHARED", "ALL"):
                 raise Bad("the entry type is priv, shared or all")
             self._lexer.space()
-        self._modseq = True
+        self.modseq = True
         return store.ModSeq(self._lexer.number(maximum=2**63 - 1))
 
     _OTHERS: dict[str, Callable[["_Parser"], Term]] = {  # noqa: RUF012 (never changed)
@@ -204,6 +238,8 @@ class _Parser:
         "HEADER": lambda self: self._header(),
         "LARGER": lambda self: store.Larger(self._number()),
         "SMALLER": lambda self: store.Smaller(self._number()),
+        "OLDER": lambda self: self._within(older=True),
+        "YOUNGER": lambda self: self._within(older=False),
         "NOT": lambda self: Negated(self._sub_key()),
         "OR": lambda self: self._or(),
         "UID": lambda self: self._uid(),
@@ -211,20 +247,25 @@ class _Parser:
     }
 
 
-def resolve(term: Term, view: View) -> store.SearchKey:
-    """The store's key for what a session asked. Raises Bad for sequence numbers that it does not have."""
+def resolve(term: Term, view: View, now: int) -> store.SearchKey:
+    """The store's key for what a session asked at `now` (Unix seconds).
+
+    Raises Bad for sequence numbers that the session does not have.
+    """
     match term:
         case Positions(numbers):
-            return store.Uids(frozenset(view.uids[seq - 1] for seq in numbers.positions(len(view))))
+            return store.Uids(frozenset(view.chosen(numbers, by_uid=False)))
         case UidSet(uids):
-            return store.Uids(frozenset(uids.select(view.uids)))
+            return store.Uids(frozenset(view.chosen(uids, by_uid=True)))
+        case Within(seconds, older):
+            return store.Instant("until" if older else "since", now - seconds)
         case Recent():
             return store.Uids(frozenset(view.recent))
         case AllOf(terms):
-            return store.And(tuple(resolve(each, view) for each in terms))
+            return store.And(tuple(resolve(each, view, now) for each in terms))
         case AnyOf(a, b):
-            return store.Or(resolve(a, view), resolve(b, view))
+            return store.Or(resolve(a, view, now), resolve(b, view, now))
         case Negated(inner):
-            return store.Not(resolve(inner, view))
+            return store.Not(resolve(inner, view, now))
         case _:
             return term

@@ -31,6 +31,14 @@ def locate(section: Section, root: Part, size: int) -> tuple[int, int] | None:
     return message.header_offset, message.header_length
 
 
+def locate_part(path: tuple[int, ...], root: Part, size: int) -> tuple[str, int, int] | None:
+    """Transfer encoding, offset and length of a part's body; the whole message, as it is, for an empty path."""
+    if not path:
+        return "", 0, size
+    part = _find(root, path)
+    return None if part is None else (part.encoding, part.body_offset, part.body_length)
+
+
 def _find(root: Part, path: Iterable[int]) -> Part | None:
     parts = _body_parts(root)
     found = root

@@ -11,13 +11,19 @@ _STAR = None
 
 @dataclass(frozen=True, slots=True)
 class SequenceSet:
-    """Ranges in the client's order; None stands for "*", the largest number in use."""
+    """Ranges in the client's order; None stands for "*", the largest number in use.
+
+    `saved`: "$", what the last SEARCH saved (RFC 5182); `View.chosen` knows that, the methods here do not.
+    """
 
     ranges: tuple[tuple[int | None, int | None], ...]
+    saved: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "SequenceSet":
         """Raises Bad: zero, empty parts, numbers above 32 bits."""
+        if text == "$":
+            return cls((), saved=True)
         return cls(tuple(_parse_range(part) for part in text.split(",")))
 
     def _bounds(self, largest: int) -> Iterable[tuple[int, int]]:

@@ -11,10 +11,12 @@ import structlog
 from gateway.imap import params, responses
 from gateway.imap.account import Account
 from gateway.imap.connection import Connection
-from gateway.imap.errors import No
+from gateway.imap.errors import Bye, No
 from gateway.imap.params import ImapLimits
-from gateway.imap.session import Accounts
 from gateway.imap.stream import Stream
+from gateway.imap.surroundings import Accounts
+from gateway.mailbox.store import MailStore
+from p2pcore.crypto.passwords import ScramVerifier
 from p2pcore.endpoint import Endpoint
 
 _log = structlog.get_logger("imap")
@@ -85,10 +87,18 @@ class ImapServer:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
-        for connection in self._connections.values():
-            connection.stop()
-        if self._connections:
-            _, late = await asyncio.wait(tuple(self._connections), timeout=params.STOP_GRACE)
+        await self._end(dict(self._connections), Bye("the server is stopping", "UNAVAILABLE"))
+
+    async def dismiss(self, store: MailStore) -> None:
+        """Say BYE to the sessions of an account that is going away; none of them uses `store` on return."""
+        theirs = {task: connection for task, connection in self._connections.items() if connection.serves(store)}
+        await self._end(theirs, Bye("this account has been removed or closed"))
+
+    async def _end(self, connections: "dict[asyncio.Task[None], Connection]", bye: Bye) -> None:
+        for connection in connections.values():
+            connection.stop(bye)
+        if connections:
+            _, late = await asyncio.wait(connections, timeout=params.STOP_GRACE)
             for task in late:
                 task.cancel()
             if late:
@@ -118,6 +128,23 @@ class ImapServer:
         if store is None:
             _log.info("imap login failed", user=user[:254])
             return None
+        return await self._enter(store)
+
+    @property
+    def scram_available(self) -> bool:
+        """Whether every account can log in by SCRAM."""
+        return self._accounts.scram
+
+    def verifier(self, user: str) -> ScramVerifier:
+        """The SCRAM verifier of `user`, or one that fits no password."""
+        return self._accounts.verifier(user)
+
+    async def admit(self, user: str, verifier: ScramVerifier) -> Account | None:
+        """As `authenticate`, for a user who has proved to know the password of `verifier`."""
+        store = self._accounts.proven(user, verifier)
+        return None if store is None else await self._enter(store)
+
+    async def _enter(self, store: MailStore) -> Account:
         account = self._open.setdefault(id(store), Account(store))
         if account.sessions >= self.limits.connections_per_account:
             raise No("this account has too many connections", "LIMIT")

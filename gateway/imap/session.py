@@ -1,32 +1,24 @@
 """One client's session: who it is, what it has selected, what it has switched on, and where its responses go."""
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from gateway.imap import responses
 from gateway.imap.account import Account
-from gateway.imap.capabilities import CAPABILITIES
+from gateway.imap.capabilities import AFTER_LOGIN, BEFORE_LOGIN, CAPABILITIES
 from gateway.imap.errors import No
 from gateway.imap.params import ImapLimits
 from gateway.imap.spool import Spool
 from gateway.imap.state import State
+from gateway.imap.surroundings import Channel, Doorkeeper
 from gateway.imap.view import View
 from gateway.mailbox.errors import NoSuchMailbox
 from gateway.mailbox.model import Mailbox
 from gateway.mailbox.store import MailStore
 from gateway.mailbox.tracker import Watch
-
-
-class Accounts(Protocol):
-    """Who may log in; the agent implements it."""
-
-    async def authenticate(self, user: str, password: str) -> MailStore | None:
-        """The store of `user` (a whole address or its local part), None if name or password are wrong.
-
-        Takes the same time for a wrong name as for a wrong password.
-        """
 
 
 class Then(Enum):
@@ -44,46 +36,6 @@ class Done:
     text: str = ""
     code: str | None = None
     then: Then = Then.CONTINUE
-
-
-class Channel(Protocol):
-    """The connection as commands see it."""
-
-    @property
-    def tls(self) -> bool:
-        """Whether TLS is on."""
-
-    @property
-    def peer(self) -> str:
-        """The client's IP address."""
-
-    def write(self, data: bytes) -> None:
-        """Queue response octets."""
-
-    async def flush(self, above: int = 0) -> None:
-        """If more than `above` octets are queued, send them and wait until the client has taken enough."""
-
-    async def read_line(self) -> bytes:
-        """The client's next line, outside any command."""
-
-    async def pause(self, seconds: float) -> None:
-        """Let the client wait; the server's stopping ends this."""
-
-    def abort(self) -> None:
-        """Break the connection: a response that was begun cannot be ended."""
-
-
-class Doorkeeper(Protocol):
-    """The server as sessions see it: logging in and the account's number of sessions."""
-
-    limits: ImapLimits
-    tls_available: bool
-
-    async def authenticate(self, user: str, password: str) -> Account | None:
-        """The account, counted one session more; None if name or password are wrong. Raises No with LIMIT."""
-
-    def leave(self, account: Account) -> None:
-        """The session ends."""
 
 
 @dataclass(slots=True)
@@ -106,7 +58,8 @@ class Session:
     selected: Selected | None = None
     enabled: set[str] = field(default_factory=set)
     failed_logins: int = 0
-    spool: Spool | None = None  # holds the octets of the one literal of this command that has no data of its own
+    tag: str = ""  # of the command under way
+    spools: list[Spool] = field(default_factory=list)  # octets of this command's literals without data, in order
 
     @property
     def state(self) -> State:
@@ -144,13 +97,28 @@ class Session:
     def condstore(self) -> bool:
         return "CONDSTORE" in self.enabled
 
+    @property
+    def qresync(self) -> bool:
+        return "QRESYNC" in self.enabled
+
+    @property
+    def rev2(self) -> bool:
+        return "IMAP4rev2" in self.enabled
+
+    @property
+    def utf8(self) -> bool:
+        """Whether mailbox names are UTF-8 both ways (RFC 6855 §3, RFC 9051 §5.1)."""
+        return self.rev2 or "UTF8=ACCEPT" in self.enabled
+
     def capabilities(self) -> str:
         """The capability list for this state (RFC 3501 §6.1.1)."""
-        names = list(CAPABILITIES)
+        names = [*CAPABILITIES, *(BEFORE_LOGIN if self.account is None else AFTER_LOGIN)]
         if self.account is None:
             if not self.channel.tls and self.doorkeeper.tls_available:
                 names.append("STARTTLS")
             names.append("AUTH=PLAIN" if self.password_allowed else "LOGINDISABLED")
+            if self.password_allowed and self.doorkeeper.scram_available:
+                names.append("AUTH=SCRAM-SHA-256")  # RFC 7677
         names.append(f"APPENDLIMIT={self.limits.message_size}")  # RFC 7889
         return " ".join(names)
 
@@ -161,7 +129,9 @@ class Session:
         await self.absorb()
         view = self.selection.view
         if view.has_news:
-            self.channel.write(view.announce(expunge=expunge, modseq=self.condstore))
+            self.channel.write(
+                view.announce(expunge=expunge, modseq=self.condstore, vanished=self.qresync, recent=not self.rev2)
+            )
 
     async def absorb(self) -> None:
         """Bring the view up to date without announcing anything."""
@@ -200,9 +170,14 @@ class Session:
             watch.close()
             raise No("the mailbox was replaced at this moment; select it again", "INUSE")
         mailbox_id = found.id
-        view = View(
-            snapshot, lambda uid: account.claim_recent(mailbox_id, uid, keep=not read_only), read_only=read_only
-        )
+
+        def claim_recent(uid: int) -> bool:
+            claimed = account.claim_recent(mailbox_id, uid, keep=not read_only)
+            return (
+                claimed and not self.rev2
+            )  # RFC 9051 has no \\Recent; this session is told of the message all the same
+
+        view = View(snapshot, claim_recent, read_only=read_only)
         self.selected = Selected(snapshot.mailbox, read_only, view, watch)
         return self.selected
 
@@ -229,6 +204,9 @@ class Session:
         news = self.selection.view.announce_keywords()
         if news:
             self.channel.write(news)
+
+    def list_line(self, word: bytes, attributes: Iterable[str], name: str, extended: bytes = b"") -> None:
+        self.channel.write(responses.list_line(word, attributes, name, extended, utf8=self.utf8))
 
     def untagged(self, data: bytes) -> None:
         self.channel.write(b"* " + data + b"\r\n")

@@ -6,14 +6,15 @@ from pathlib import Path
 
 
 class Spool:
-    """One literal's octets. Use `open`; whoever opens it closes it."""
+    """One literal's octets, `size` of them once all have come. Use `open`; whoever opens it closes it."""
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, size: int) -> None:
+        self.size = size
         self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (closed by its owner)
 
     @classmethod
-    async def open(cls, directory: Path | None) -> "Spool":
-        return await asyncio.to_thread(cls, directory)
+    async def open(cls, directory: Path | None, size: int) -> "Spool":
+        return await asyncio.to_thread(cls, directory, size)
 
     @property
     def path(self) -> Path:

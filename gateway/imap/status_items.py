@@ -35,7 +35,10 @@ async def status_line(session: Session, mailbox: Mailbox, items: tuple[str, ...]
     if "HIGHESTMODSEQ" in items:
         session.enabled.add("CONDSTORE")  # RFC 7162 §3.1: a CONDSTORE enabling command
     values = [f"{item} {await _value(session, mailbox, item)}" for item in items]
-    return b"* STATUS %s (%s)\r\n" % (responses.mailbox(mailbox.name), " ".join(values).encode("ascii"))
+    return b"* STATUS %s (%s)\r\n" % (
+        responses.mailbox(mailbox.name, utf8=session.utf8),
+        " ".join(values).encode("ascii"),
+    )
 
 
 async def _value(session: Session, mailbox: Mailbox, item: str) -> int:

@@ -6,8 +6,12 @@ client counts with what it knows (RFC 3501 §5.5, §7.4.1). An expunged message 
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 from gateway.imap import responses
+from gateway.imap.resync import vanished_responses
+from gateway.imap.sequence_sets import SequenceSet
+from gateway.mailbox.expunged import runs
 from gateway.mailbox.model import SYSTEM_FLAGS, Change, Expunged, FlagsChanged, MessageRow, New, Snapshot
 
 _REBUILD_ABOVE = 32  # this many expunges at once: one pass over the numbering is cheaper than single deletions
@@ -22,9 +26,12 @@ class View:
         self._claim_recent = claim_recent
         self._read_only = read_only
         self._baseline = snapshot.mailbox.highest_modseq
+        self.highest_modseq = self._baseline  # of what was absorbed
+        self._uidnext = snapshot.mailbox.uidnext
         self.rows: dict[int, MessageRow] = {row.uid: row for row in snapshot.messages}
         self.uids: list[int] = [row.uid for row in snapshot.messages]
         self.recent: set[int] = {uid for uid in self.uids if claim_recent(uid)}
+        self.saved: tuple[int, ...] = ()  # UIDs, "$" of RFC 5182
         self.keywords: set[str] = set()
         for flags in {row.flags for row in snapshot.messages}:
             self.keywords |= flags - SYSTEM_FLAGS
@@ -41,6 +48,17 @@ class View:
         place = bisect_left(self.uids, uid)
         return place + 1 if place < len(self.uids) and self.uids[place] == uid else None
 
+    def chosen(self, messages: SequenceSet, *, by_uid: bool) -> list[int]:
+        """UIDs, ascending, of the messages that a command means. Raises Bad for a sequence number that is not there.
+
+        Messages that are gone and not announced are among them, but never in "$" (RFC 5182 §2.1).
+        """
+        if messages.saved:
+            return [uid for uid in self.saved if uid in self.rows and uid not in self._gone]
+        if by_uid:
+            return messages.select(self.uids)
+        return [self.uids[seq - 1] for seq in messages.positions(len(self))]
+
     def is_gone(self, uid: int) -> bool:
         """Whether the message is expunged and the client has not been told."""
         return uid in self._gone
@@ -48,6 +66,23 @@ class View:
     def is_untold(self, uid: int) -> bool:
         """Whether the message's flags are known here and not yet to the client."""
         return uid in self._changed
+
+    @property
+    def largest_uid(self) -> int:
+        """The highest UID that was given, whether or not its message is still there."""
+        return self._uidnext - 1
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """Ranges of the UIDs that were given and stand for no message that the client has or is about to hear of."""
+        found: list[tuple[int, int]] = []
+        expected = 1
+        for uid in chain(self.uids, self._arrived):
+            if uid > expected:
+                found.append((expected, uid - 1))
+            expected = uid + 1
+        if expected < self._uidnext:
+            found.append((expected, self._uidnext - 1))
+        return found
 
     @property
     def gone(self) -> bool:
@@ -75,6 +110,7 @@ class View:
         for change in changes:
             if change.modseq <= self._baseline:
                 continue
+            self.highest_modseq = max(self.highest_modseq, change.modseq)
             if isinstance(change, Expunged):
                 self._expunge(change.uid)
             elif isinstance(change, New):
@@ -84,7 +120,8 @@ class View:
 
     def resync(self, snapshot: Snapshot) -> None:
         """Absorb the difference to a whole snapshot, after changes were lost (an overflowed Watch)."""
-        self._baseline = snapshot.mailbox.highest_modseq
+        self._baseline = self.highest_modseq = snapshot.mailbox.highest_modseq
+        self._uidnext = max(self._uidnext, snapshot.mailbox.uidnext)
         present = {row.uid for row in snapshot.messages}
         for uid in [uid for uid in (*self.uids, *self._arrived) if uid not in present]:
             self._expunge(uid)
@@ -105,6 +142,7 @@ class View:
             self._changed.pop(uid, None)
 
     def _arrive(self, row: MessageRow) -> None:
+        self._uidnext = max(self._uidnext, row.uid + 1)
         if row.uid in self.rows or row.uid in self._arrived:
             self._change(row)
         else:
@@ -148,13 +186,16 @@ class View:
         permanent = b"" if self._read_only else listed + b" \\*"  # \* = new keywords may be made
         return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS (%s)] permanent flags\r\n" % (listed, permanent)
 
-    def announce(self, *, expunge: bool, modseq: bool) -> bytes:
-        """Tell everything absorbed, EXPUNGEs only if `expunge`; from here on the numbering is the new one."""
+    def announce(self, *, expunge: bool, modseq: bool, vanished: bool = False, recent: bool = True) -> bytes:
+        """Tell everything absorbed, EXPUNGEs only if `expunge`; from here on the numbering is the new one.
+
+        With `vanished` they are told by UID (RFC 7162 §3.2.10); `recent` False leaves RECENT out (RFC 9051).
+        """
         out: list[bytes] = []
         if expunge and self._gone:
-            out.append(self._announce_expunges())
+            out.append(self._announce_expunges(vanished=vanished))
         if self._arrived:
-            out.append(self._announce_arrivals())
+            out.append(self._announce_arrivals(recent=recent))
         out.append(self.announce_keywords())
         for uid in self._changed:
             seq = self.seq(uid)
@@ -168,12 +209,13 @@ class View:
         suffix = b" MODSEQ (%d)" % self.rows[uid].modseq if modseq else b""
         return b"* %d FETCH (UID %d FLAGS %s%s)\r\n" % (seq, uid, responses.flags(self.flags(uid)), suffix)
 
-    def _announce_expunges(self) -> bytes:
+    def _announce_expunges(self, *, vanished: bool) -> bytes:
         gone = sorted(self._gone, reverse=True)  # from the end, so that no number moves before it is used
-        out: list[bytes] = []
+        out = list(vanished_responses(runs(reversed(gone)), earlier=False)) if vanished else []
         for uid in gone:
             place = bisect_left(self.uids, uid)
-            out.append(b"* %d EXPUNGE\r\n" % (place + 1))
+            if not vanished:
+                out.append(b"* %d EXPUNGE\r\n" % (place + 1))
             if len(gone) <= _REBUILD_ABOVE:
                 del self.uids[place]
             del self.rows[uid]
@@ -183,11 +225,12 @@ class View:
         self._gone.clear()
         return b"".join(out)
 
-    def _announce_arrivals(self) -> bytes:
+    def _announce_arrivals(self, *, recent: bool) -> bytes:
         for uid, row in self._arrived.items():
             self.uids.append(uid)
             self._know(row)
             if self._claim_recent(uid):
                 self.recent.add(uid)
         self._arrived.clear()
-        return b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), len(self.recent))  # RFC 3501 §7.3
+        exists = b"* %d EXISTS\r\n" % len(self.uids)
+        return exists + b"* %d RECENT\r\n" % len(self.recent) if recent else exists  # RFC 3501 §7.3

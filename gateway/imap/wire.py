@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 from gateway.imap import params
 
-_LITERAL_MARK = re.compile(rb"\{([0-9]{1,20})(\+?)\}\Z")  # RFC 3501 §4.3, RFC 7888 §3
+_LITERAL_MARK = re.compile(rb"(~?)\{([0-9]{1,20})(\+?)\}\Z")  # RFC 3501 §4.3, RFC 7888 §3, RFC 3516 §4.4
 _TAG = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255})(?: |\Z)")  # RFC 3501 §9: tag
 _COMMAND = re.compile(rb" (?:UID )?([A-Za-z]{1,32})", re.IGNORECASE)
 
@@ -22,6 +22,8 @@ class Literal:
 
     size: int
     data: bytes | None
+    binary: bool = False  # a literal8 (RFC 3516 §4.4), which may contain NUL
+    nul: bool = False  # and does
 
 
 Fragment = bytes | Literal
@@ -78,6 +80,7 @@ class CommandReader:
         self._scanned = 0
         self._mode = _Mode.LINE
         self._left = 0
+        self._nul = False
         self._spool = False
         self._synchronising = False
         self._begin()
@@ -91,6 +94,7 @@ class CommandReader:
         self._held = 0
         self._literals = 0
         self._size = 0
+        self._binary = False
         self._reason = ""
 
     @property
@@ -153,6 +157,7 @@ class CommandReader:
     def _start_literal(self) -> None:
         self._mode = _Mode.LITERAL
         self._left = self._size
+        self._nul = False
         self._pieces = []
         if not self._spool and not self._reason:
             self._held += self._size
@@ -196,8 +201,9 @@ class CommandReader:
         if mark is None:
             return self._end_command(line)
         self._fragments.append(b"" if self._reason else line[: mark.start()])
-        self._size = int(mark[1])
-        self._synchronising = not mark[2]
+        self._binary = bool(mark[1])
+        self._size = int(mark[2])
+        self._synchronising = not mark[3]
         self._literals += 1
         if self._literals > params.MAX_LITERALS:
             self._reason = f"more than {params.MAX_LITERALS} literals"
@@ -232,14 +238,16 @@ class CommandReader:
         piece = bytes(self._buffer[:take])
         del self._buffer[:take]
         self._left -= take
-        if b"\0" in piece and not self._reason:  # RFC 3501 §9: CHAR8 = %x01-ff
-            self._reason = "a literal contains NUL"
+        if b"\0" in piece and not self._reason:
+            self._nul = True
+            if not self._binary:  # RFC 3501 §9: CHAR8 = %x01-ff
+                self._reason = "a literal contains NUL"
         keep = not self._reason and not self._spool
         if keep and piece:
             self._pieces.append(piece)
         if self._left == 0:
             data = b"".join(self._pieces) if keep else None
-            self._fragments.append(Literal(self._size, data))
+            self._fragments.append(Literal(self._size, data, self._binary, self._nul))
             self._pieces = []
             self._mode = _Mode.LINE
         spooled = piece if self._spool and not self._reason else b""

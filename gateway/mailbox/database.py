@@ -19,7 +19,7 @@ from gateway.mailbox.errors import StoreDamaged, StoreFull, StoreLocked
 from gateway.mailbox.model import Change
 from gateway.mailbox.sealed import SealedDirectory
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 3
 
 SCHEMA: Final = """
 CREATE TABLE mailboxes (
@@ -72,6 +72,57 @@ CREATE TABLE cleanup (id INTEGER PRIMARY KEY AUTOINCREMENT, task BLOB NOT NULL);
 CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 
+SCHEMA_2: Final = """
+-- What SEARCH finds candidates with (indexing.py); the rows are those of contents.
+CREATE VIRTUAL TABLE texts USING fts5(
+    header, body, content='', contentless_delete=1, detail=column, tokenize='trigram case_sensitive 1'
+);
+CREATE TABLE unindexed (content_id INTEGER PRIMARY KEY);
+CREATE TABLE partly_indexed (content_id INTEGER PRIMARY KEY);
+INSERT INTO unindexed SELECT id FROM contents;
+CREATE TRIGGER content_added AFTER INSERT ON contents BEGIN
+    INSERT INTO unindexed VALUES (new.id);
+END;
+-- Numbers of contents are used again, so nothing may outlive them.
+CREATE TRIGGER content_gone AFTER DELETE ON contents BEGIN
+    DELETE FROM texts WHERE rowid = old.id;
+    DELETE FROM unindexed WHERE content_id = old.id;
+    DELETE FROM partly_indexed WHERE content_id = old.id;
+    UPDATE missing SET content_id = NULL WHERE content_id = old.id;
+END;
+ALTER TABLE cleanup ADD COLUMN entry_id BLOB;                   -- NULL: of a store of layout 1
+ALTER TABLE cleanup ADD COLUMN due INTEGER NOT NULL DEFAULT 0;  -- Unix ms; not tried before
+ALTER TABLE cleanup ADD COLUMN octets INTEGER NOT NULL DEFAULT 0;  -- of the sealed body that waits in the network
+CREATE INDEX cleanup_entry ON cleanup (entry_id);
+CREATE INDEX cleanup_due ON cleanup (due);
+INSERT INTO settings SELECT 'agent.outbox', CAST('released' AS BLOB)
+    WHERE EXISTS (SELECT 1 FROM settings WHERE name = 'agent.instance');
+-- Entries whose body was not found yet (missing.py).
+CREATE TABLE missing (
+    entry_id BLOB PRIMARY KEY,
+    since INTEGER NOT NULL,      -- Unix ms, when it was first looked for in vain
+    expires INTEGER NOT NULL,    -- Unix ms, of the entry
+    shown INTEGER NOT NULL,      -- whether a placeholder was filed
+    content_id INTEGER           -- of the placeholder, while there is one
+) WITHOUT ROWID;
+"""
+
+SCHEMA_3: Final = """
+-- UIDs that are gone, in runs, by the modseq under which they went (expunged.py).
+CREATE TABLE expunged (
+    mailbox_id INTEGER NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+    modseq INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (mailbox_id, modseq, first)
+) WITHOUT ROWID;
+ALTER TABLE mailboxes ADD COLUMN expunged_floor INTEGER NOT NULL DEFAULT 0;  -- modseq up to which some are forgotten
+UPDATE mailboxes SET expunged_floor = highest_modseq;
+"""
+
+UPGRADES: Final = {1: SCHEMA_2, 2: SCHEMA_3}
+"""By layout, what makes the next one of it."""
+
 FIRST_MAILBOXES: Final = (
     ("INBOX", None),
     ("Drafts", "\\Drafts"),
@@ -102,6 +153,7 @@ class Database:
         """Use `open`."""
         self.connection = connection
         self.files = files
+        self.held_back: list[str] | None = None  # while a backup copies files: those that no row names any more
         self._lock = lock
 
     @classmethod
@@ -114,7 +166,7 @@ class Database:
         try:
             with _translated():
                 connection = open_encrypted(
-                    directory / "mail.db", key, SCHEMA_VERSION, lambda created: _create(created, now)
+                    directory / "mail.db", key, SCHEMA_VERSION, lambda created: _create(created, now), UPGRADES
                 )
                 kept = {name for (name,) in connection.execute("SELECT file FROM contents WHERE file NOT NULL")}
             files.remove_except(kept)
@@ -154,7 +206,10 @@ class Database:
                     self.connection.execute("ROLLBACK")
                 self.files.remove(transaction.written)
                 raise
-        self.files.remove(transaction.freed)
+        if self.held_back is None:
+            self.files.remove(transaction.freed)
+        else:
+            self.held_back += transaction.freed
 
 
 def _made(directory: Path) -> Path:
@@ -183,6 +238,8 @@ def _locked(directory: Path) -> int:
 def _create(connection: apsw.Connection, now: int) -> None:
     """Tables and first mailboxes; `now` in Unix seconds seeds UIDVALIDITY."""
     connection.execute(SCHEMA)
+    for layout in sorted(UPGRADES):
+        connection.execute(UPGRADES[layout])
     for number, (name, special_use) in enumerate(FIRST_MAILBOXES):
         connection.execute(
             "INSERT INTO mailboxes (name, special_use, uidvalidity) VALUES (?, ?, ?)",

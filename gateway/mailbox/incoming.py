@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.mailbox import contents, mailboxes
+from gateway.mailbox import contents, mailboxes, missing
 from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.flags import canonical
 from gateway.mailbox.model import Filed, Incoming, Mailbox, NewMessage
@@ -12,13 +12,13 @@ from gateway.mailbox.rows import Placed, place
 
 def file(transaction: Transaction, items: Sequence[Incoming], now: int) -> tuple[Filed, ...]:
     """See MailStore.file_incoming; `now` in Unix seconds."""
-    connection = transaction.connection
     _forget(transaction, now - SEEN_LIFETIME)
     placed: dict[str, list[Placed]] = {}
     waiting: list[tuple[str, int] | None] = []  # by item: where its Placed stands
     for item in items:
         first_time = _remember(transaction, item, now)
-        connection.execute("INSERT INTO cleanup (task) VALUES (?)", (item.cleanup,))
+        _owe(transaction, item, now * 1_000 + item.keep if first_time and item.keep else 0)
+        missing.arrived(transaction, item.entry_id)
         if not first_time:
             waiting.append(None)
             continue
@@ -55,7 +55,11 @@ def file_once(
 def owe_cleanup(transaction: Transaction, entry_id: bytes, task: bytes, now: int) -> None:
     """See MailStore.owe_cleanup."""
     transaction.connection.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (entry_id, now))
-    transaction.connection.execute("INSERT INTO cleanup (task) VALUES (?)", (task,))
+    transaction.connection.execute(
+        "INSERT INTO cleanup (task, entry_id) SELECT ?1, ?2 WHERE NOT EXISTS"
+        " (SELECT 1 FROM cleanup WHERE entry_id = ?2)",
+        (task, entry_id),
+    )
 
 
 def seen(database: Database, entry_ids: Sequence[bytes]) -> frozenset[bytes]:
@@ -71,13 +75,44 @@ def seen(database: Database, entry_ids: Sequence[bytes]) -> frozenset[bytes]:
 def pending_cleanup(database: Database, limit: int, after: int) -> tuple[tuple[int, bytes], ...]:
     """The oldest tasks behind number `after`."""
     return tuple(
-        database.connection.execute("SELECT id, task FROM cleanup WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        database.connection.execute(
+            "SELECT id, task FROM cleanup WHERE due = 0 AND id > ? ORDER BY id LIMIT ?", (after, limit)
+        )
     )
+
+
+def release_kept(transaction: Transaction, now: int, messages: int, octets: int) -> int | None:
+    """See MailStore.release_kept."""
+    connection = transaction.connection
+    # With new numbers: whoever works them off goes by number, and is past the old ones.
+    ((oldest_kept,),) = connection.execute(
+        "SELECT max(id) FROM (SELECT id, due, row_number() OVER newest AS messages, sum(octets) OVER newest AS octets"
+        " FROM cleanup WHERE due > 0 WINDOW newest AS (ORDER BY id DESC)) WHERE messages > ? OR octets > ?",
+        (messages, octets),
+    )
+    connection.execute(
+        "INSERT INTO cleanup (task, entry_id, octets) SELECT task, entry_id, octets FROM cleanup"
+        " WHERE due > 0 AND (due <= ?1 OR id <= ?2) ORDER BY id",
+        (now, oldest_kept or 0),
+    )
+    connection.execute("DELETE FROM cleanup WHERE due > 0 AND (due <= ?1 OR id <= ?2)", (now, oldest_kept or 0))
+    ((next_due,),) = connection.execute("SELECT min(due) FROM cleanup WHERE due > 0")
+    return None if next_due is None else int(next_due)
 
 
 def cleanup_done(transaction: Transaction, ids: Sequence[int]) -> None:
     """Forget tasks."""
     transaction.connection.executemany("DELETE FROM cleanup WHERE id = ?", ((number,) for number in ids))
+
+
+def _owe(transaction: Transaction, item: Incoming, due: int) -> None:
+    """Note the clean-up task; not a second one where the message is kept in the network still."""
+    connection = transaction.connection
+    if due or not list(connection.execute("SELECT 1 FROM cleanup WHERE entry_id = ? AND due > 0", (item.entry_id,))):
+        connection.execute(
+            "INSERT INTO cleanup (task, entry_id, due, octets) VALUES (?, ?, ?, ?)",
+            (item.cleanup, item.entry_id, due, item.octets),
+        )
 
 
 def _remember(transaction: Transaction, item: Incoming, now: int) -> bool:

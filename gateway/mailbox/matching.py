@@ -1,6 +1,6 @@
-"""SEARCH answered by looking: first at the rows alone, then, where they do not decide, at headers and text.
+"""SEARCH answered: by the rows and the full-text index, then, where they do not decide, by looking at headers and text.
 
-The second step is what a full-text index can shorten; it needs no other change here or in the callers.
+The index only excludes, so a search finds what looking at every message would find.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from gateway.mail.structure import unpack_part
 from gateway.mailbox import contents, messages
 from gateway.mailbox.database import Database
 from gateway.mailbox.errors import NoSuchMessage
+from gateway.mailbox.indexing import Candidates
 from gateway.mailbox.model import MessageRow
 from gateway.mailbox.params import SEARCH_CHUNK, SEARCH_SLICE
 from gateway.mailbox.rows import rows
@@ -22,6 +23,7 @@ from gateway.mailbox.search import (
     Date,
     Flag,
     Header,
+    Instant,
     Larger,
     ModSeq,
     Not,
@@ -48,11 +50,12 @@ class Decided:
 
 
 def decide(database: Database, mailbox_id: int, query: SearchKey) -> Decided:
-    """Judge every message of the mailbox by its row. Raises NoSuchMailbox."""
+    """Judge every message of the mailbox by its row and the index. Raises NoSuchMailbox."""
     found: list[int] = []
     undecided: list[MessageRow] = []
+    candidates = Candidates(database, mailbox_id, query)
     for row in rows(database, mailbox_id):
-        verdict = by_row(query, row)
+        verdict = by_row(query, row, candidates)
         if verdict is None:
             undecided.append(row)
         elif verdict:
@@ -72,19 +75,21 @@ def examine(database: Database, mailbox_id: int, query: SearchKey, undecided: Se
     return found
 
 
-def by_row(query: SearchKey, row: MessageRow) -> bool | None:
-    """Whether the message matches; None where its row does not tell."""
+def by_row(query: SearchKey, row: MessageRow, candidates: Candidates | None = None) -> bool | None:
+    """Whether the message matches; None where its row does not tell, nor `candidates` that it does not."""
     match query:
         case And(keys):
-            verdicts = [by_row(key, row) for key in keys]
+            verdicts = [by_row(key, row, candidates) for key in keys]
             return False if False in verdicts else None if None in verdicts else True
         case Or(a, b):
-            pair = (by_row(a, row), by_row(b, row))
+            pair = (by_row(a, row, candidates), by_row(b, row, candidates))
             return True if True in pair else None if None in pair else False
         case Not(key):
-            verdict = by_row(key, row)
+            verdict = by_row(key, row, candidates)
             return None if verdict is None else not verdict
-        case Header() | Text() | Body() | Date(kind="sent"):
+        case Header() | Text() | Body():
+            return False if candidates is not None and candidates.excludes(query, row.uid) else None
+        case Date(kind="sent"):
             return None
     return _row_key(query, row)
 
@@ -96,6 +101,8 @@ def _row_key(key: SearchKey, row: MessageRow) -> bool:
         case Flag(name, present):
             wanted = name.casefold()
             return any(flag.casefold() == wanted for flag in row.flags) is present
+        case Instant(op, when):
+            return row.internal_date <= when if op == "until" else row.internal_date >= when
         case Larger(n):
             return row.size > n
         case Smaller(n):

@@ -104,6 +104,8 @@ class Incoming:
     mailbox: str  # "INBOX" or "Junk"
     keywords: frozenset[str]
     cleanup: bytes  # opaque task, handed back by pending_cleanup
+    keep: int = 0  # ms that the task waits, so that the network still has the message
+    octets: int = 0  # of the sealed body that waits there meanwhile
 
 
 @dataclass(frozen=True, slots=True)

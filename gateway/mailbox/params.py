@@ -35,8 +35,32 @@ SEEN_LIFETIME: Final = 402 * DAY
 WATCH_LIMIT: Final = 10_000
 """Changes that a session may leave untaken before it must take a snapshot again."""
 
+EXPUNGED_RUNS: Final = 10_000
+"""Runs of expunged UIDs remembered for a mailbox, some 300 KB; beyond it clients that were away longer hear more."""
+
 SEARCH_SLICE: Final = 64
 """Messages examined by one turn of the store's thread, so that a long SEARCH holds up nobody."""
 
 SEARCH_CHUNK: Final = 256 * KIB
 """Encoded octets of a text part decoded at a time."""
+
+FOLDED_RUN: Final = 4 * KIB
+"""Characters without an ASCII one among them, after which text is folded piece by piece all the same."""
+
+INDEXED_TEXT: Final = 256 * KIB
+"""Characters of one message that go into the full-text index; what is beyond is looked at whenever it may matter."""
+
+INDEX_SLICE: Final = 32
+"""Messages indexed by one turn of the store's thread."""
+
+INDEX_SLICE_TEXT: Final = 512 * KIB
+"""Characters after which such a turn ends early: some 50 ms."""
+
+INDEX_GATHER: Final = 1.0
+"""Seconds without new mail before indexing begins: a message takes longer to index than to deliver."""
+
+INDEX_LATEST: Final = 60.0
+"""Seconds after which it begins all the same, however much mail comes."""
+
+INDEX_PATIENCE: Final = 1.0
+"""Seconds at most that a turn of indexing waits for a busy store: it falls behind then, but never stops."""

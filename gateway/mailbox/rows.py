@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.errors import NoSuchMailbox
+from gateway.mailbox.expunged import remember
 from gateway.mailbox.model import DELETED, SEEN, Expunged, FlagsChanged, MessageRow, New
 
 _CHOSEN: Final = "AND uid IN (SELECT value FROM json_each(?)) "
@@ -131,6 +132,7 @@ def take_out(transaction: Transaction, mailbox_id: int, held: Sequence[Held]) ->
     connection.executemany(
         "DELETE FROM messages WHERE mailbox_id = ? AND uid = ?", ((mailbox_id, one.uid) for one in held)
     )
+    remember(transaction, mailbox_id, modseq, sorted(one.uid for one in held))
     transaction.changes.extend((mailbox_id, Expunged(one.uid, modseq)) for one in held)
 
 

@@ -81,6 +81,14 @@ class Date:
 
 
 @dataclass(frozen=True, slots=True)
+class Instant:
+    """Messages whose internal date is at `when` (Unix seconds) or before ("until") or after it ("since")."""
+
+    op: Literal["until", "since"]
+    when: int
+
+
+@dataclass(frozen=True, slots=True)
 class Larger:
     """Messages of more than n octets."""
 
@@ -108,4 +116,4 @@ class ModSeq:
     n: int
 
 
-SearchKey = All | And | Or | Not | Flag | Header | Text | Body | Date | Larger | Smaller | Uids | ModSeq
+SearchKey = All | And | Or | Not | Flag | Header | Text | Body | Date | Instant | Larger | Smaller | Uids | ModSeq

@@ -13,23 +13,42 @@ returns, and is either done whole or not at all:
 | content shared by several rows             | copy                          | `refs`, in the same commit    |
 | UIDNEXT, modseq, UIDVALIDITY               | stored, in the same commit    | never below what was told     |
 | identity, hash H, clean-up task, message   | file_incoming, one commit     | all, for all items, or none   |
+| full-text index (indexing.py)              | the job, commits of its own   | the next start goes on        |
 
 So the order is: file, fsync, directory fsync, commit, and only then the reply, the trackers and the removal of files.
 A row without its file can therefore only be damage from outside, and is reported as StoreDamaged.
 
-One thread owns the database; coroutines queue for it. Large content passes through it segment by segment.
+One thread owns the database; coroutines queue for it. Large content passes through it segment by segment. The one
+background task, indexing, takes the thread in short turns when nobody else wants it.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
+import structlog
+
+from gateway.mailbox import (
+    backup,
+    expunged,
+    incoming,
+    indexing,
+    mailboxes,
+    maintenance,
+    matching,
+    messages,
+    missing,
+    repair,
+    settings,
+)
 from gateway.mailbox import flags as flag_rules
-from gateway.mailbox import incoming, mailboxes, matching, messages, settings
 from gateway.mailbox.database import Database, Transaction
+from gateway.mailbox.errors import StoreError
+from gateway.mailbox.maintenance import Progress
 from gateway.mailbox.model import (
     Filed,
     FlagMode,
@@ -40,11 +59,14 @@ from gateway.mailbox.model import (
     Snapshot,
     StoreResult,
 )
+from gateway.mailbox.params import INDEX_GATHER, INDEX_LATEST, INDEX_PATIENCE
 from gateway.mailbox.search import SearchKey
 from gateway.mailbox.tracker import Tracker
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+log = structlog.get_logger("mailbox")
 
 
 class MailStore:
@@ -60,6 +82,12 @@ class MailStore:
         self._thread = thread
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._calls = 0  # under way
+        self._quiet = asyncio.Event()  # no call is
+        self._quiet.set()
+        self._to_index = asyncio.Event()
+        self._to_index.set()  # a predecessor may have left some
+        self._indexer = asyncio.create_task(self._index(), name="full-text index")
 
     @classmethod
     async def open(cls, directory: Path, key: bytes, *, clock: Callable[[], float] = time.time) -> Self:
@@ -79,6 +107,8 @@ class MailStore:
 
     async def close(self) -> None:
         """Finish what is under way, close the database and give the lock back."""
+        self._indexer.cancel()
+        await asyncio.wait([self._indexer])
         await self._loop.run_in_executor(self._thread, self._database.close)
         self._thread.shutdown()
 
@@ -173,6 +203,13 @@ class MailStore:
         """Remove the messages that have \\Deleted, among `uids` if given; gives their UIDs. Raises NoSuchMailbox."""
         return await self._write(messages.expunge, mailbox_id, uids)
 
+    async def expunged(self, mailbox_id: int, modseq: int) -> tuple[tuple[int, int], ...] | None:
+        """UIDs that are gone since the mailbox had `modseq`, as ascending ranges with both ends included.
+
+        None if that is not remembered (params.EXPUNGED_RUNS), or the mailbox is gone.
+        """
+        return await self._read(expunged.since, mailbox_id, modseq)
+
     async def store_flags(
         self,
         mailbox_id: int,
@@ -230,16 +267,36 @@ class MailStore:
         return await self._write(incoming.file_once, identity, special_use, message, int(self._clock()))
 
     async def owe_cleanup(self, entry_id: bytes, task: bytes) -> None:
-        """Note an entry that brings no message as seen, with its clean-up task, in one transaction."""
+        """Note an entry that brings no message as seen, with its clean-up task, in one transaction.
+
+        An entry that has a task gets no second one.
+        """
         await self._write(incoming.owe_cleanup, entry_id, task, int(self._clock()))
+
+    async def missed(
+        self, entry_id: bytes, placeholder: NewMessage, now: int, expires: int, patience: int
+    ) -> int | None:
+        """Note that an entry's message could not be had at `now`; file `placeholder` in INBOX where that lasts.
+
+        That is once, `patience` after it was first missed (all in ms); gives its UID then, else None. The placeholder
+        goes as `file_incoming` files the entry. What expired is forgotten; its placeholder stays.
+        """
+        return await self._write(missing.missed, entry_id, placeholder, now, expires, patience)
 
     async def seen(self, entry_ids: Iterable[bytes]) -> frozenset[bytes]:
         """Those of the identities that were filed."""
         return await self._read(incoming.seen, tuple(entry_ids))
 
     async def pending_cleanup(self, limit: int, after: int = 0) -> tuple[tuple[int, bytes], ...]:
-        """The oldest clean-up tasks with their numbers, which are above `after`; no number is given twice."""
+        """The oldest clean-up tasks that need not wait, with their numbers above `after`; no number is given twice."""
         return await self._read(incoming.pending_cleanup, limit, after)
+
+    async def release_kept(self, now: int, messages: int, octets: int) -> int | None:
+        """Let tasks be pending whose time has come at `now` (ms), and the oldest of those that wait beyond the bounds.
+
+        Gives when the next one's time comes, None where none waits.
+        """
+        return await self._write(incoming.release_kept, now, messages, octets)
 
     async def cleanup_done(self, ids: Iterable[int]) -> None:
         """Forget clean-up tasks."""
@@ -253,6 +310,63 @@ class MailStore:
         """Keep a small value."""
         await self._write(settings.put, name, value)
 
+    # ------------------------------------------------------------------ the owner's
+
+    async def check(self, progress: Progress) -> list[str]:
+        """What is wrong with the store, a sentence each; reads all of it, in short turns."""
+        return await maintenance.check(self._read, progress)
+
+    async def repair(self, progress: Progress) -> tuple[list[str], list[str]]:
+        """Put right what can be without losing anything; gives what was done, and what is still wrong.
+
+        Sessions must not be open: what they know may change under them.
+        """
+        return await maintenance.repair(self._read, self._write, int(self._clock()), progress)
+
+    async def back_up(self, path: Path, key: bytes, progress: Progress) -> None:
+        """Copy the store as of one moment to the database `path` under `key`, files beside it, while all goes on.
+
+        Durable on return; the directory of `path` is there, and empty. Raises OSError.
+        """
+        await backup.copy(self._database, self._queued, path, key, progress)
+
+    async def renew(self) -> None:
+        """Make a restored copy another store than the one it was copied from.
+
+        Every mailbox gets a UIDVALIDITY that none had, and the agent's settings go: its instance, and that its outbox
+        may send.
+        """
+        await self._write(repair.renew, int(self._clock()))
+
+    async def indexed(self) -> None:
+        """Return when the full-text index has all that was filed before this call; it is begun at once."""
+        while await self._write(indexing.index_slice):
+            continue
+
+    async def _index(self) -> None:
+        """Keep the full-text index in step, until cancelled."""
+        while True:
+            await self._to_index.wait()
+            await self._until_mail_rests()
+            more = True
+            while more:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(INDEX_PATIENCE):
+                        await self._quiet.wait()
+                try:
+                    more = await self._write(indexing.index_slice)
+                except StoreError:
+                    log.exception("full-text index waits for new mail; searches look at every message meanwhile")
+                    break
+
+    async def _until_mail_rests(self) -> None:
+        """Wait until nothing new has come for INDEX_GATHER, INDEX_LATEST at most."""
+        now = asyncio.get_running_loop().time
+        latest = now() + INDEX_LATEST
+        while self._to_index.is_set() and now() < latest:
+            self._to_index.clear()
+            await asyncio.sleep(INDEX_GATHER)
+
     # ------------------------------------------------------------------ the thread
 
     async def _read(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -260,7 +374,7 @@ class MailStore:
             with self._database.reading():
                 return work(self._database, *args, **kwargs)
 
-        return await self._loop.run_in_executor(self._thread, job)
+        return await self._queued(job)
 
     async def _write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         def job() -> T:
@@ -268,7 +382,21 @@ class MailStore:
                 result = work(transaction, *args, **kwargs)
             # Queued before the caller's own wake-up, so that whoever has the reply finds the changes in its watch.
             if transaction.changes or transaction.gone:
-                self._loop.call_soon_threadsafe(self.tracker.publish, transaction.changes, transaction.gone)
+                self._loop.call_soon_threadsafe(self._publish, transaction)
             return result
 
-        return await self._loop.run_in_executor(self._thread, job)
+        return await self._queued(job)
+
+    def _publish(self, transaction: Transaction) -> None:
+        self.tracker.publish(transaction.changes, transaction.gone)
+        self._to_index.set()
+
+    async def _queued(self, job: Callable[[], T]) -> T:
+        self._calls += 1
+        self._quiet.clear()
+        try:
+            return await self._loop.run_in_executor(self._thread, job)
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._quiet.set()

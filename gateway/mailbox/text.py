@@ -12,17 +12,18 @@ from typing import Final
 
 from gateway.mail.mime_header import all_fields, parameter
 from gateway.mail.structure import Part
-from gateway.mailbox.params import SEARCH_CHUNK
+from gateway.mailbox.params import FOLDED_RUN, SEARCH_CHUNK
+from gateway.mailbox.transfer import Base64, Identity, transfer_decoder
 
 ReadRange = Callable[[int, int], bytes]
 """(offset, length) → octets of the message."""
 
 _ENCODED_WORDS = re.compile(rb"(?:=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=\s*)+")
 _ENCODED_WORD = re.compile(rb"=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?\s]*)\?=")
-_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _NOT_CHARSETS: Final = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
 """Codecs that Python calls text encodings and mail does not."""
 
+_LAST_ASCII = re.compile(r"[\x00-\x7f](?=[^\x00-\x7f]*\Z)")
 _RAW: Final = "surrogateescape"
 _LATIN_1: Final = {0xDC00 + octet: octet for octet in range(0x80, 0x100)}
 
@@ -78,14 +79,31 @@ def part_text(part: Part, read: ReadRange) -> Iterator[str]:
 
 def contains(pieces: Iterable[str], needle: str) -> bool:
     """Whether a folded needle is in the pieces put together and folded."""
-    keep = 4 * len(needle) + 64  # folding may make four characters of one; the rest is for combining marks
     tail = ""
-    for piece in pieces:
+    for piece in folded_pieces(pieces):
         window = tail + piece
-        if needle in folded(window):
+        if needle in window:
             return True
-        tail = window[-keep:]
-    return False
+        tail = window[-len(needle) + 1 :] if len(needle) > 1 else ""
+    return not needle
+
+
+def folded_pieces(pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces put together and folded, again in pieces.
+
+    Cut before an ASCII character, which combines with nothing before it, so that folding the parts is folding the
+    whole; a run of FOLDED_RUN characters without one is cut all the same.
+    """
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        cut = 0 if len(text) < FOLDED_RUN else len(text)
+        for match in _LAST_ASCII.finditer(text, max(len(text) - FOLDED_RUN, 0)):
+            cut = match.start()
+        held = text[cut:]
+        if cut:
+            yield folded(text[:cut])
+    yield folded(held)
 
 
 def charset_decoder(label: bytes | None) -> codecs.IncrementalDecoder:
@@ -118,34 +136,10 @@ def _chunks(part: Part, read: ReadRange) -> Iterator[bytes]:
 
 
 def _transfer_decoded(encoding: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    if encoding == "base64":
-        return _from_base64(chunks)
-    return _from_quoted_printable(chunks) if encoding == "quoted-printable" else chunks
-
-
-def _from_base64(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    left = b""
+    decoder = transfer_decoder(encoding) or Identity()
     for chunk in chunks:
-        digits = left + chunk.translate(None, _NOT_BASE64)
-        whole = len(digits) - len(digits) % 4
-        left = digits[whole:]
-        yield binascii.a2b_base64(digits[:whole])
-    if len(left) > 1:
-        yield binascii.a2b_base64(left + b"=" * (4 - len(left)))
-
-
-def _from_quoted_printable(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    left = b""
-    for chunk in chunks:
-        octets = left + chunk
-        # Cut behind a line's end, where a soft line break is whole; else before an escape that may not be.
-        cut = octets.rfind(b"\n") + 1
-        if not cut:
-            escape = octets.rfind(b"=", max(len(octets) - 2, 0))
-            cut = len(octets) if escape < 0 else escape
-        left = octets[cut:]
-        yield binascii.a2b_qp(octets[:cut])
-    yield binascii.a2b_qp(left)
+        yield decoder.feed(chunk)
+    yield decoder.finish()
 
 
 def _plain(octets: bytes) -> str:
@@ -164,7 +158,8 @@ def _words(run: bytes) -> str:
             pieces.append(_decoded(charset_decoder(charset or None), octets, True))
             octets, charset = b"", word[1].lower()
         if word[2] in b"bB":
-            octets += b"".join(_from_base64(iter((word[3],))))
+            decoder = Base64()
+            octets += decoder.feed(word[3]) + decoder.finish()
         else:
             octets += binascii.a2b_qp(word[3].replace(b"_", b" "))
     pieces.append(_decoded(charset_decoder(charset or None), octets, True))

@@ -90,9 +90,9 @@ def command_name(lexer: Lexer) -> str:
     return name
 
 
-def lexer_of(command: RawCommand) -> Lexer:
+def lexer_of(command: RawCommand, *, utf8: bool = False) -> Lexer:
     """A lexer placed behind the command's tag. Raises Bad if there is nothing there."""
-    lexer = Lexer(command.fragments)
+    lexer = Lexer(command.fragments, utf8=utf8)
     lexer.expect(command.tag.upper().encode("ascii"))
     lexer.space()
     return lexer

@@ -47,10 +47,9 @@ def parse_copy(lexer: Lexer) -> tuple[SequenceSet, str]:
 def messages_to_copy(session: Session, messages: SequenceSet, *, by_uid: bool) -> list[int]:
     """UIDs that COPY or MOVE means. Raises No if a sequence number's message is gone: it is all of them or none."""
     view = session.selection.view
-    if by_uid:
-        return messages.select(view.uids)  # RFC 3501 §6.4.8: a UID that does not exist is passed over
-    uids = [view.uids[seq - 1] for seq in messages.positions(len(view))]
-    if any(view.is_gone(uid) for uid in uids):
+    uids = view.chosen(messages, by_uid=by_uid)
+    # RFC 3501 §6.4.8: a UID that does not exist is passed over
+    if not by_uid and any(view.is_gone(uid) for uid in uids):
         raise No("some of these messages have been expunged", "EXPUNGEISSUED")  # RFC 5530
     return uids
 

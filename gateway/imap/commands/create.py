@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from gateway.imap.errors import Bad, No
 from gateway.imap.lexer import Lexer
+from gateway.imap.mailbox_names import DELIMITER
+from gateway.imap.name_response import tell_name
 from gateway.imap.session import Done, Session
 
 
@@ -29,5 +31,8 @@ class Create:
     async def run(self, session: Session) -> Done:
         if len(self.uses) > 1:
             raise No("a mailbox has one special use", "USEATTR")
-        await session.store.create(self.name, "\\" + self.uses[0].lstrip("\\").capitalize() if self.uses else None)
+        use = "\\" + self.uses[0].lstrip("\\").capitalize() if self.uses else None
+        made = await session.store.create(self.name, use)
+        if session.rev2 and made.name != self.name.removesuffix(DELIMITER):
+            await tell_name(session, made.name, self.name.removesuffix(DELIMITER))  # RFC 9051 §6.3.4
         return Done()

@@ -22,7 +22,12 @@ class Enable:
 
     async def run(self, session: Session) -> Done:
         # RFC 5161 §3.1: what is unknown or needs no enabling is passed over; what is new is named
-        fresh = [name for name in dict.fromkeys(self.names) if name in ENABLEABLE - session.enabled]
+        known = dict.fromkeys(ENABLEABLE[name] for name in self.names if name in ENABLEABLE)
+        fresh = [name for name in known if name not in session.enabled]
         session.enabled.update(fresh)
+        if "QRESYNC" in session.enabled:
+            session.enabled.add("CONDSTORE")  # RFC 7162 §3.2.3
+        if session.rev2 and session.selected is not None:
+            session.selected.view.recent.clear()  # RFC 9051 has no \\Recent
         session.untagged(" ".join(["ENABLED", *fresh]).encode("ascii"))
         return Done()

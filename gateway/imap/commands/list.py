@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.imap import params, responses
+from gateway.imap import params
 from gateway.imap.errors import Bad
 from gateway.imap.lexer import Lexer
 from gateway.imap.listing import Selection, list_entries
@@ -29,7 +29,7 @@ class List:
         if extended:
             options = lexer.parenthesised(lambda: lexer.word("a selection option"), empty=True)
             lexer.space()
-        reference = lexer.mailbox()
+        reference = lexer.list_mailbox()
         lexer.space()
         if lexer.peek(b"("):
             extended = True
@@ -48,7 +48,7 @@ class List:
     async def run(self, session: Session) -> Done:
         if self.patterns == ("",) and not self.extended:
             # RFC 3501 §6.3.8: an empty name asks for the delimiter and the root of the reference
-            session.channel.write(responses.list_line(b"LIST", ("\\Noselect",), ""))
+            session.list_line(b"LIST", ("\\Noselect",), "")
             return Done()
         entries = list_entries(
             await session.store.mailboxes(),
@@ -62,7 +62,7 @@ class List:
             if entry.child_info:
                 options = " ".join(f'"{option}"' for option in entry.child_info)
                 extended = f' ("CHILDINFO" ({options}))'.encode("ascii")
-            session.channel.write(responses.list_line(b"LIST", entry.attributes, entry.name, extended))
+            session.list_line(b"LIST", entry.attributes, entry.name, extended)
             if self.status_items and entry.mailbox is not None:
                 # RFC 5819 §2: not for names that cannot be selected
                 session.channel.write(await status_line(session, entry.mailbox, self.status_items))

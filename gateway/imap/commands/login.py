@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from gateway.imap import params
-from gateway.imap.errors import Bye, No
+from gateway.imap.account import Account
+from gateway.imap.errors import Bye, ImapError, No
 from gateway.imap.lexer import Lexer
 from gateway.imap.session import Done, Session
 
@@ -37,12 +38,22 @@ async def log_in(session: Session, user: bytes, password: bytes) -> Done:
         account = await session.doorkeeper.authenticate(user.decode("utf-8"), password.decode("utf-8"))
     except UnicodeDecodeError:
         account = None
+    return await admitted(session, account)
+
+
+async def refuse_login(session: Session) -> ImapError:
+    """Let a client that failed to log in wait; return how it is refused: Bye after too many failures."""
+    session.failed_logins += 1
+    # only this connection waits: each has its own task
+    await session.channel.pause(session.limits.failed_login_delay * 2 ** (session.failed_logins - 1))
+    if session.failed_logins >= params.LOGIN_FAILURES:
+        return Bye("too many failed logins")
+    return No("wrong user name or password", "AUTHENTICATIONFAILED")
+
+
+async def admitted(session: Session, account: Account | None) -> Done:
+    """Log the session in to `account`. Raises as `log_in` where there is none."""
     if account is None:
-        session.failed_logins += 1
-        # only this connection waits: each has its own task
-        await session.channel.pause(session.limits.failed_login_delay * 2 ** (session.failed_logins - 1))
-        if session.failed_logins >= params.LOGIN_FAILURES:
-            raise Bye("too many failed logins")
-        raise No("wrong user name or password", "AUTHENTICATIONFAILED")
+        raise await refuse_login(session)
     session.account = account  # from here on the session gives it back when it ends
     return Done("you are logged in", f"CAPABILITY {session.capabilities()}")

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from gateway.imap import responses
 from gateway.imap.lexer import Lexer
 from gateway.imap.listing import lsub_entries
 from gateway.imap.session import Done, Session
@@ -15,11 +14,11 @@ class Lsub:
     @classmethod
     def parse(cls, lexer: Lexer) -> "Lsub":
         lexer.space()
-        reference = lexer.mailbox()
+        reference = lexer.list_mailbox()
         lexer.space()
         return cls(reference + lexer.list_mailbox())
 
     async def run(self, session: Session) -> Done:
         for name, attributes in lsub_entries(await session.store.subscriptions(), self.pattern):
-            session.channel.write(responses.list_line(b"LSUB", attributes, name))
+            session.list_line(b"LSUB", attributes, name)
         return Done()

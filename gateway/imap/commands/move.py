@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gateway.imap.commands.copy import copy_code, messages_to_copy, parse_copy
+from gateway.imap.commands.expunge import modseq_code
 from gateway.imap.errors import No
 from gateway.imap.lexer import Lexer
 from gateway.imap.sequence_sets import SequenceSet
@@ -28,9 +29,10 @@ class Move:
         except NoSuchMailbox as error:
             raise No(str(error), "TRYCREATE") from None
         code = copy_code(uidvalidity, pairs)
-        if code is not None:
-            session.untagged_ok("moved", code)  # RFC 6851 §4.3: before the EXPUNGE responses
-        return Done()
+        if code is None:
+            return Done()
+        session.untagged_ok("moved", code)  # RFC 6851 §4.3: before the EXPUNGE responses
+        return Done(code=await modseq_code(session))
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,7 @@ class Store:
             session.enabled.add("CONDSTORE")  # RFC 7162 §3.1: a CONDSTORE enabling command
         await session.absorb()
         view = selection.view
-        if self.by_uid:
-            uids = self.messages.select(view.uids)
-        else:
-            uids = [view.uids[seq - 1] for seq in self.messages.positions(len(view))]
+        uids = view.chosen(self.messages, by_uid=self.by_uid)
         result = await session.store.store_flags(
             selection.mailbox.id, uids, self.mode, self.flags, self.unchanged_since
         )
@@ -76,7 +73,7 @@ class Store:
         silent = self.silent and not view.is_untold(row.uid)
         view.told(row)
         session.tell_keywords()
-        items: list[bytes] = [b"UID %d" % row.uid] if self.by_uid else []
+        items: list[bytes] = [b"UID %d" % row.uid] if self.by_uid or session.qresync else []
         # RFC 3501 §6.4.6: .SILENT leaves out only what the client can work out by itself
         if not silent or expected != _folded(row.flags):
             items.append(b"FLAGS " + responses.flags(view.flags(row.uid)))

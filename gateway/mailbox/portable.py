@@ -1,0 +1,112 @@
+"""Mail outside the store: what the formats mbox, Maildir and eml have in common.
+
+A tree of one format holds one entry per mailbox, and `mailboxes.json` at its root: a list of {path, name, special_use,
+subscribed}. Without that file (a tree of another program) the path is the name, and usual names tell the special use.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import quote, unquote
+
+from gateway.mailbox.errors import MailboxError
+from gateway.mailbox.names import DELIMITER, canonical
+
+Format = Literal["mbox", "maildir", "eml"]
+INDEX: Final = "mailboxes.json"
+MOST_INDEX: Final = 16 << 20  # octets of an index that is read
+MOST_MESSAGE: Final = 64 << 20  # octets of a message that is imported: what the network carries at most
+MOST_MAILBOXES: Final = 10_000
+
+_USUAL: Final = {
+    "sent": "\\Sent",
+    "sent items": "\\Sent",
+    "sent messages": "\\Sent",
+    "sent mail": "\\Sent",
+    "drafts": "\\Drafts",
+    "trash": "\\Trash",
+    "deleted items": "\\Trash",
+    "deleted messages": "\\Trash",
+    "junk": "\\Junk",
+    "junk e-mail": "\\Junk",
+    "spam": "\\Junk",
+    "archive": "\\Archive",
+    "archives": "\\Archive",
+}
+
+
+class NotPortable(MailboxError):
+    """What is to be imported or exported cannot be; the text names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One mailbox outside; `path` is relative to the tree's root, "" the root itself."""
+
+    path: str
+    name: str
+    special_use: str | None
+    subscribed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """One message outside, whole."""
+
+    content: bytes
+    flags: frozenset[str]
+    internal_date: int  # Unix seconds
+    zone: int  # minutes east
+
+
+def path_of(name: str, suffix: str = "") -> str:
+    """A file path for a mailbox name: a directory per level, none of them hidden, "..", or one of Maildir's own."""
+    levels = [quote(level, safe=" @+_-.,;!$'()[]=") for level in name.split(DELIMITER)]
+    safe = [
+        f"%{ord(level[0]):02X}{level[1:]}" if level[0] == "." or level in ("cur", "new", "tmp") else level
+        for level in levels
+    ]
+    return "/".join(safe) + suffix
+
+
+def name_of(path: str) -> str:
+    """The mailbox name of a path of this or another program. Raises MailboxError."""
+    return canonical(re.sub(r"[*%\x00-\x1f\x7f]", "_", unquote(path)).strip("/"))
+
+
+def special_use_of(name: str) -> str | None:
+    """What a mailbox of another program with this name is for, as far as its name tells."""
+    return _USUAL.get(name.casefold().removeprefix("inbox/"))
+
+
+def write_index(root: Path, folders: Sequence[Folder]) -> None:
+    """Note the mailboxes of a tree. Raises OSError."""
+    (root / INDEX).write_text(json.dumps([asdict(folder) for folder in folders], indent=1) + "\n", encoding="utf-8")
+
+
+def read_index(root: Path) -> list[Folder] | None:
+    """The mailboxes of a tree as its index names them, None where it has none. Raises NotPortable, OSError."""
+    try:
+        with (root / INDEX).open("rb") as file:
+            octets = file.read(MOST_INDEX + 1)
+    except FileNotFoundError:
+        return None
+    if len(octets) > MOST_INDEX:
+        raise NotPortable(f"{root / INDEX}: longer than {MOST_INDEX} octets")
+    try:
+        folders = [
+            Folder(str(one["path"]), canonical(str(one["name"])), one["special_use"], bool(one["subscribed"]))
+            for one in json.loads(octets)
+        ]
+    except (ValueError, KeyError, TypeError, RecursionError, MailboxError) as error:
+        raise NotPortable(f"{root / INDEX}: not an index of mailboxes: {error}") from error
+    if len(folders) > MOST_MAILBOXES:
+        raise NotPortable(f"{root / INDEX}: more than {MOST_MAILBOXES} mailboxes")
+    base = root.resolve()
+    for folder in folders:
+        if not (root / folder.path).resolve().is_relative_to(base):
+            raise NotPortable(f"{root / INDEX}: {folder.path!r} is outside of {root}")
+    return folders
