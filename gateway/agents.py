@@ -1,12 +1,15 @@
 """The agents of this machine's users: one per account, started and stopped with it."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
 from gateway.accounts import Account, Accounts
+from gateway.backups import Opened
 from gateway.errors import ConfigurationError
+from gateway.mailbox_jobs import opened_here
 from gateway.network import Member, Network
 from gateway.outboxes import Outboxes
 from gateway.renewing import Renewals
@@ -15,6 +18,7 @@ from gateway.starting import starting
 from gateway.sync.agent import Agent, instance_of
 from gateway.sync.cleanup import Cleanup
 from gateway.sync.ingest import Ingest
+from p2pcore import params
 from p2pcore.crypto.keys import HpkeKey
 from p2pcore.mail.finish import Finisher
 from p2pcore.mail.read import InboxReader
@@ -89,6 +93,29 @@ class Agents:
         await self._accounts.close(address)
         self.failed.pop(address, None)
 
+    @asynccontextmanager
+    async def opened(self, address: str) -> AsyncIterator[Opened]:
+        """Give the open stores of an account; one that could not be started is opened for the time of the block.
+
+        Raises ConfigurationError, MailboxError.
+        """
+        for account in self._accounts.all:
+            if account.address == address:
+                directory, outbox = self._site.account_directory(address), self._outboxes.of(address).store
+                yield Opened(address, directory, account.identity, account.key, account.store, outbox)
+                return
+        async with opened_here(self._site, address) as opened:
+            yield opened
+
+    @asynccontextmanager
+    async def closed(self, address: str) -> AsyncIterator[None]:
+        """Keep an account closed for the time of the block, then start its agent again. Raises ConfigurationError."""
+        await self.remove(address)
+        try:
+            yield
+        finally:
+            await self.add(address)
+
     def _renewed(self, identity: Identity) -> None:
         self._accounts.renew(identity)
         self._outboxes.of(identity.name).renew(identity)
@@ -126,6 +153,7 @@ class Agents:
             network.clock,
             foreign=lambda other: _warn_of_second_agent(account.address, other),
             began=instance.began,
+            refused=lambda entry, failure: ingest.refused(entry, failure),
             seen=account.store.seen,
         )
         retriever = Retriever(member.replicas, self._site.temporary)
@@ -136,6 +164,8 @@ class Agents:
             self._site.config.domain.name,
             give_up=reader.reopen,
             compromised=network.trust.is_compromised,
+            clock=network.clock,
+            keep=self._site.config.sync.keep_days * params.DAY,
         )
         cleanup = Cleanup(
             account.store, Finisher(member.replicas, member.signer, instance.name, network.clock), network.clock

@@ -1,6 +1,7 @@
 """What the schema's types cannot say: how the values of a configuration must fit each other and the world; pure."""
 
 import ipaddress
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -10,6 +11,8 @@ from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Malformed
 from p2pcore.names import canonical_domain
 
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_SELECTOR = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")  # RFC 6376 §3.1: sub-domains of RFC 5321
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- recognised, not bound
 
 
@@ -46,8 +49,13 @@ def smarthost(config: Config) -> Endpoint | None:
 
 
 def dkim_selector(config: Config) -> str:
-    """Return the name of this gateway's DKIM key: one of its own, so that gateways share no key."""
+    """Return the name of this gateway's RSA key for DKIM: one of its own, so that gateways share no key."""
     return config.dkim.selector or config.smtp.hostname.partition(".")[0]
+
+
+def dkim_ed25519_selector(config: Config) -> str:
+    """Return the name of the gateway's Ed25519 key: another one, since a name holds one key (RFC 6376 §3.6.2.2)."""
+    return f"ed25519.{dkim_selector(config)}"
 
 
 def _canonical(key: str, name: str) -> str:
@@ -96,8 +104,19 @@ def _sending(config: Config) -> None:
             endpoint(config)
         except (Malformed, ValueError) as error:
             raise Broken(f"{key}: {error}") from error
+    if bool(config.outbound.smarthost_user) != bool(config.outbound.smarthost_password_file):
+        raise Broken("outbound.smarthost_user and outbound.smarthost_password_file: give both or neither")
+    if config.outbound.smarthost_user and not config.outbound.smarthost:
+        raise Broken("outbound.smarthost_user: there is no outbound.smarthost to log in to")
+    if 0 < config.relay.recipients_per_day < config.smtp.max_recipients:
+        raise Broken("relay.recipients_per_day: is less than smtp.max_recipients, so some mails could never be sent")
     if config.outbound.retry_last < config.outbound.retry_first:
         raise Broken("outbound.retry_last: is less than outbound.retry_first")
+
+
+def _dkim(config: Config) -> None:
+    if not _SELECTOR.match(dkim_selector(config)):
+        raise Broken(f'dkim.selector: {config.dkim.selector!r}: not a DNS name like "mx1" or "2026.mx1"')
 
 
 def _networks(config: Config) -> None:
@@ -127,6 +146,7 @@ _RULES: tuple[Callable[[Config], None], ...] = (
     _node,
     _listeners,
     _sending,
+    _dkim,
     _networks,
     _resolvers,
     _tls,

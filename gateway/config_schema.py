@@ -100,6 +100,22 @@ class TlsSection(Section, frozen=True):
     key: Annotated[str, _doc("PEM file of its private key")] = ""
 
 
+class KeysSection(Section, frozen=True):
+    """The keys of the users' mailboxes, while they are not in use."""
+
+    passphrase: Annotated[
+        str, _doc('where their passphrase comes from: "prompt", "file:PATH", "credential:NAME" (systemd); empty: none')
+    ] = ""
+
+
+class SyncSection(Section, frozen=True):
+    """How users' mail comes from the network into their mailboxes."""
+
+    keep_days: Annotated[
+        int, _doc("days that the network keeps a message after it has come, for a restored backup", ge=0, le=60)
+    ] = 7
+
+
 class SubmissionSection(Section, frozen=True):
     """Where mail readers hand over what their users write."""
 
@@ -128,6 +144,8 @@ class RelaySection(Section, frozen=True):
         Endpoint("127.0.0.1", 2465),
     )
     advertise: Annotated[str, _doc('"host:port" told to agents; empty: smtp.hostname, port of relay.listen')] = ""
+    messages_per_minute: Annotated[int, _doc("mails taken from one user in a minute (loopback: any)", ge=1)] = 600
+    recipients_per_day: Annotated[int, _doc("recipients that one user may send to in a day; 0: any number", ge=0)] = 0
 
 
 class DkimSection(Section, frozen=True):
@@ -165,6 +183,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     imap: ImapSection = ImapSection()
     imaps: ImapsSection = ImapsSection()
     tls: TlsSection = TlsSection()
+    keys: KeysSection = KeysSection()
+    sync: SyncSection = SyncSection()
     submission: SubmissionSection = SubmissionSection()
     submissions: SubmissionsSection = SubmissionsSection()
     relay: RelaySection = RelaySection()

@@ -18,6 +18,7 @@ import msgspec
 import uvloop
 
 from gateway import logs
+from gateway.account_commands import Hooks
 from gateway.accounts import Accounts
 from gateway.administration import Administration
 from gateway.agents import Agents
@@ -27,6 +28,7 @@ from gateway.endpoints import check_endpoints
 from gateway.founding import open_directory
 from gateway.imap.params import ImapLimits
 from gateway.imap.server import ImapServer
+from gateway.mailbox_jobs import MailboxJobs
 from gateway.network import Member, Network, Signers, told_contacts
 from gateway.outboxes import Outboxes
 from gateway.queues import Queues
@@ -92,7 +94,7 @@ async def running(site: Site) -> AsyncIterator[Status]:
         names = network.names
         assert names is not None
         renewals = Renewals(network)
-        node = await _start_node(stack, site, network) if "node" in roles else None
+        node = await _start_node(stack, site, network, names) if "node" in roles else None
         directory = await _start_directory(stack, site, network, names) if "directory" in roles else None
         stack.push_async_callback(names.stop)
         await names.start()
@@ -113,19 +115,19 @@ async def running(site: Site) -> AsyncIterator[Status]:
         availability = Availability(network.substrate, own.signer.certificate.node_id, clock, site.uptimes)
         stack.push_async_callback(availability.stop)
         await availability.start()
-        status = Status(site, network, renewals, own.peers, node, accounts, agents, queues, availability)
+        status = Status(site, network, renewals, own.peers, node, accounts, agents, queues, availability, outboxes)
+        jobs = MailboxJobs(site, agents.opened, agents.closed)
+        stack.push_async_callback(jobs.stop)
         administration = Administration(
             site,
             directory,
-            account_added=agents.add,
-            account_removed=agents.remove,
-            password_changed=accounts.reload_password,
-            keys_changed=agents.reload,
+            hooks=Hooks(agents.add, agents.remove, accounts.reload_password, agents.reload),
             record_changed=names.adopt,
             contacts=lambda: told_contacts(network, own, advertised(config)),
         )
         administration.commands.update(queues.commands)
-        await _start_control(stack, site, administration, status)
+        administration.commands["queue-release"] = outboxes.release
+        await _start_control(stack, site, administration, status, jobs)
         yield status
 
 
@@ -159,13 +161,14 @@ async def _join_network(stack: AsyncExitStack, site: Site, clock: Clock) -> tupl
     return network, own
 
 
-async def _start_node(stack: AsyncExitStack, site: Site, network: Network) -> Node:
+async def _start_node(stack: AsyncExitStack, site: Site, network: Network, names: DomainNames) -> Node:
     identity = site.identity("node")
     config = site.config.node
     limits = Limits(disk_reserve=config.disk_reserve, connections=config.max_connections)
     settings = NodeSettings(site.node, config.listen, config.quota, limits)
     signer = network.signers.of(identity)
     node = Node(settings, identity, signer, network.trust, network.substrate, network.clock, network.replication)
+    node.on_heads(names.heard)
     stack.push_async_callback(node.stop)
     with starting(f"{site.node} or node.listen"):
         await node.start()
@@ -246,10 +249,12 @@ async def _start_submission(
         await server.start()
 
 
-async def _start_control(stack: AsyncExitStack, site: Site, administration: Administration, status: Status) -> None:
+async def _start_control(
+    stack: AsyncExitStack, site: Site, administration: Administration, status: Status, jobs: MailboxJobs
+) -> None:
     administration.commands["status"] = status.report  # one of them: an account is not closed while it is counted
     handlers = {name: _bound(administration, name) for name in administration.commands}
-    control = ControlServer(site.control_socket, handlers)
+    control = ControlServer(site.control_socket, handlers | jobs.commands)
     stack.push_async_callback(control.stop)
     with starting(f"{site.control_socket}"):
         await control.start()

@@ -1,11 +1,11 @@
 """The outboxes of this machine's users, and how they file copies and reports in their mailboxes."""
 
 import asyncio
-import hmac
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from gateway.accounts import Account
+from gateway.backups import outbox_key
 from gateway.mail.header_section import HEADER_READ, header_of, message_id
 from gateway.mailbox.model import SEEN, NewMessage
 from gateway.mailbox.own_copies import OWN_COPY
@@ -21,6 +21,8 @@ from p2pcore import params
 from p2pcore.mail.send import Sender
 from p2pcore.records import GatewayInfo
 
+_MAY_SEND = "agent.outbox"  # a setting of the mailbox: there once its outbox may send
+
 
 class Outboxes:
     """One outbox per open account; `courier` is given where users' mail leaves by MX from this machine."""
@@ -30,6 +32,7 @@ class Outboxes:
         self._network = network
         self._courier = courier
         self._open: dict[str, Outbox] = {}
+        self._held: dict[str, MailStore] = {}
 
     def of(self, address: str) -> Outbox:
         """Return the outbox of an open account. Raises KeyError."""
@@ -48,7 +51,7 @@ class Outboxes:
         stack.push_async_callback(sender.stop)
         outbox = Outbox(
             self._site.account_directory(account.address) / "outbox",
-            hmac.digest(account.key, b"p2pmail outbox 1", "sha256"),
+            outbox_key(account.key),
             account.identity,
             names,
             sender,
@@ -61,14 +64,44 @@ class Outboxes:
             self._courier,
         )
         stack.push_async_callback(outbox.stop)
+        # A mailbox made anew, or from a backup, does not know what was sent since: its user decides (queue release)
+        outbox.held = await account.store.setting(_MAY_SEND) is None
         await outbox.start()
         self._open[account.address] = outbox
         stack.callback(self._open.pop, account.address, None)
+        if outbox.held and not (await outbox.status()).waiting:
+            await _release(account.store, outbox)
+        elif outbox.held:
+            self._held[account.address] = account.store
+            stack.callback(self._held.pop, account.address, None)
+
+    async def release(self, _: dict[str, object]) -> list[str]:
+        """Let every outbox that was held send; return whose they were."""
+        released = []
+        for address, store in tuple(self._held.items()):
+            await _release(store, self._open[address])
+            self._held.pop(address, None)
+            released.append(address)
+        return released
+
+    def warnings(self) -> list[str]:
+        """Return what `status` should say of outboxes that are held."""
+        return [
+            f"{address}: her mailbox is new or from a backup, so her outbox is held; look at it (`p2pmail queue list`),"
+            " take out what was sent before (`p2pmail queue remove`), then `p2pmail queue release`"
+            for address in self._held
+        ]
 
     def _gateways(self) -> tuple[GatewayInfo, ...]:
         names = self._network.names
         record = names.record if names else None
         return tuple(gateway for gateway in record.gateways if gateway.port) if record else ()
+
+
+async def _release(store: MailStore, outbox: Outbox) -> None:
+    """Let an outbox send, for good; durable on return."""
+    await store.set_setting(_MAY_SEND, b"released")
+    outbox.release()
 
 
 def files_into(store: MailStore, special_use: str | None) -> FileOnce:

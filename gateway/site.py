@@ -7,16 +7,20 @@
     authority/                       the domain's CA: certificate, sealed key, passphrase (mode 0600); directory only
     directory.db                     the domain's address list; directory only
     directory.identity  gateway.identity  node.identity      keys and certificates by role (mode 0600)
-    gateway-queue/  gateway-queue.key  dkim.pem    a gateway's outgoing mail, its key, and the key of DKIM signatures
-    accounts/<address>/              one user: identity, password (its hash), mailbox.key, mailbox/, outbox/
+    gateway-queue/  gateway-queue.key              a gateway's outgoing mail and its key
+    dkim.pem  dkim-ed25519.pem       the keys of a gateway's DKIM signatures
+    accounts/<address>/              one user: identity, password (its hash), mailbox.key, mailbox/, outbox/, and
+                                     recovery.kit; identity.next and retired-keys (rotation.py);
+                                     restored/ and replaced-<time>/ (backups.py)
     node/                            what the node keeps for others
-    cache/  tmp/                     the newest domain record and contacts; sealed segments under way
+    cache/  tmp/                     the newest domain record, contacts, uptimes, MTA-STS policies; sealed segments
     tls/                             the self-signed certificate that mail programs see
 
 Directories are made with mode 0700, and the program runs under umask 077, so that databases are private as well.
 Every file is written beside its place, fsynced and renamed, so a crash leaves the old one or the new one.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -26,8 +30,10 @@ from urllib.parse import quote, unquote
 
 from gateway import config as configuration
 from gateway.config import Config
+from gateway.config_rules import dkim_ed25519_selector, dkim_selector
 from gateway.errors import ConfigurationError, OperatorError
-from p2pcore.crypto.dkim_keys import make_dkim_key
+from gateway.passphrases import Passphrase, read_mailbox_key
+from p2pcore.crypto.dkim_keys import make_dkim_key, make_ed25519_dkim_key
 from p2pcore.crypto.files import replace_file, sync_directory
 from p2pcore.crypto.identity_file import load_identity
 from p2pcore.errors import Failure
@@ -51,9 +57,11 @@ class Site:
         self.node = self.directory / "node"
         self.cache = self.directory / "cache"
         self.contacts = self.cache / "contacts.json"
+        self.uptimes = self.cache / "uptimes.json"
         self.temporary = self.directory / "tmp"
         self.control_socket = self.directory / "control.sock"
         self.tls = self.directory / "tls"
+        self.key_passphrase = Passphrase(config.keys.passphrase, self.directory)
 
     @classmethod
     def open(cls, config_file: Path, overrides: tuple[str, ...] = ()) -> "Site":
@@ -76,14 +84,21 @@ class Site:
         for role in _MACHINE_ROLES:
             if role in self.config.domain.roles:
                 return self.identity(role)
-        addresses = self.account_addresses()
-        if not addresses:
-            raise ConfigurationError(f"{self.accounts}: no user has an account here; `p2pmail join` an invited one")
-        return read_identity(self.account_directory(addresses[0]) / "identity", f"user {addresses[0]}")
+        failure = ConfigurationError(f"{self.accounts}: no user has an account here; `p2pmail join` an invited one")
+        for address in self.account_addresses():
+            try:
+                return read_identity(self.account_directory(address) / "identity", f"user {address}")
+            except ConfigurationError as error:
+                failure = error  # one damaged account does not stop the others
+        raise failure
 
     def account_directory(self, address: str) -> Path:
         """Return the directory of the user with this canonical address."""
         return self.accounts / quote(address, safe="@+._-")
+
+    def mailbox_key(self, address: str) -> bytes:
+        """Return the key of the mailbox of the user with this canonical address. Raises ConfigurationError."""
+        return read_mailbox_key(self.account_directory(address) / "mailbox.key", self.key_passphrase)
 
     def account_addresses(self) -> tuple[str, ...]:
         """Return the canonical addresses that have a complete account here, sorted."""
@@ -99,12 +114,21 @@ class Site:
             return self.directory / tls.certificate, self.directory / tls.key
         return self.tls / "certificate.pem", self.tls / "key.pem"
 
-    def dkim_key(self) -> bytes:
-        """Return this gateway's DKIM key (PEM), made now, durably, where there is none. Raises OperatorError."""
-        path = self.directory / "dkim.pem"
-        if not path.exists():
-            write_private(path, make_dkim_key())
-        return path.read_bytes()
+    def dkim_keys(self) -> dict[str, bytes]:
+        """Return this gateway's DKIM keys (PEM) by selector, made now, durably, where there are none.
+
+        Raises OperatorError.
+        """
+        keys = {}
+        for selector, name, make in (
+            (dkim_selector(self.config), "dkim.pem", make_dkim_key),
+            (dkim_ed25519_selector(self.config), "dkim-ed25519.pem", make_ed25519_dkim_key),
+        ):
+            path = self.directory / name
+            if not path.exists():
+                write_private(path, make())
+            keys[selector] = path.read_bytes()
+        return keys
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -150,6 +174,13 @@ def write_private(path: Path, content: bytes) -> None:
         replace_file(path, content)
     except OSError as error:
         raise OperatorError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def check_access(*directories: Path) -> None:
+    """Raises PermissionError where one of `directories` is there and may not be read and written."""
+    for directory in directories:
+        if directory.is_dir() and not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
 
 
 def make_private(directory: Path) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from gateway.errors import ConfigurationError
 from gateway.founding import make_tls_certificate
+from gateway.mailbox.errors import MailboxError
 from gateway.site import Site
 from p2pcore.crypto.tls import server_context
 from p2pcore.errors import Failure
@@ -55,7 +56,7 @@ def starting(what: str) -> Iterator[None]:
     """Say which key or file it was that a part could not start with. Raises ConfigurationError."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, apsw.Error, Failure) as error:
+    except (OSError, ValueError, RuntimeError, apsw.Error, Failure, MailboxError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         file = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         raise ConfigurationError(f"{what}: {file}{reason}") from error

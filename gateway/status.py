@@ -1,13 +1,20 @@
 """What `p2pmail status` shows: roles, contacts, what the node holds, accounts, and warnings worth acting on."""
 
+from dataclasses import asdict
 from typing import Any
 
+from gateway import health
 from gateway.accounts import Account, Accounts
+from gateway.agents import Agents
 from gateway.network import Network
+from gateway.outboxes import Outboxes
 from gateway.queues import Queues
+from gateway.renewing import Renewals
 from gateway.site import Site
 from p2pcore import params
 from p2pcore.client import placement
+from p2pcore.client.availability import Availability
+from p2pcore.client.plan import majority
 from p2pcore.client.primitives import PeerClient
 from p2pcore.errors import CannotKnow
 from p2pcore.node.node import Node
@@ -20,17 +27,26 @@ class Status:
         self,
         site: Site,
         network: Network,
+        renewals: Renewals,
         peers: PeerClient,
         node: Node | None,
         accounts: Accounts,
+        agents: Agents,
         queues: Queues,
+        availability: Availability,
+        outboxes: Outboxes,
     ) -> None:
         self._site = site
         self._network = network
+        self._renewals = renewals
         self._peers = peers
         self._node = node
         self._accounts = accounts
+        self._agents = agents
         self._queues = queues
+        self._availability = availability
+        self._outboxes = outboxes
+        self._started = network.clock()
 
     async def report(self, _: dict[str, Any]) -> dict[str, Any]:
         """Return the report as plain values."""
@@ -50,6 +66,7 @@ class Status:
                 "versions": counts.versions,
                 "tombstones": counts.tombstones,
             }
+        report["availability"] = asdict(self._availability.estimate())
         report["waiting"] = await self._queues.counts()
         report["accounts"] = [await self._account(account) for account in self._accounts.all]
         report["warnings"] = self._warnings(replication)
@@ -67,21 +84,27 @@ class Status:
         return {"address": account.address, "mailboxes": mailboxes, "messages": messages}
 
     def _warnings(self, replication: tuple[int, int]) -> list[str]:
-        k, _ = replication
-        warnings = []
-        if k == 0:
-            warnings.append("the domain record is not known yet: mail is answered 451 until a node gives it")
-        if k == 1:
-            warnings.append(
-                "k = 1: every object is on one disk only; let two more nodes join (`p2pmail invite node NAME`), "
-                "then `p2pmail domain set k=3 w=2`"
-            )
-        if len(self._network.substrate.known()) < k:
-            warnings.append(f"fewer nodes are known than k = {k}")
-        skew = self._peers.clock_difference()
-        if abs(skew) > params.CLOCK_WARNING:
-            warnings.append(f"this machine's clock is {skew / 1000:+.0f} s from the other nodes': set it right")
-        record = self._network.names.record if self._network.names else None
-        if record is not None and record.next_update < self._network.clock():
-            warnings.append("the domain record is out of date: is the directory running?")
-        return warnings
+        k, w = replication
+        names, known = self._network.names, len(self._network.substrate.known())
+        warnings = health.of_copies(k, w, known)
+        called_for = self._availability.estimate()
+        if k and called_for.up is not None and called_for.k is not None and k < called_for.k:
+            warnings.append(too_few_copies(k, called_for.up, called_for.k, known))
+        warnings += health.of_clock(self._peers.clock_difference())
+        if names is not None:
+            warnings += health.of_directory(names.record, names.last_head, self._started, self._network.clock())
+        warnings += [f"{address}: her account is not running: {why}" for address, why in self._agents.failed.items()]
+        return warnings + self._outboxes.warnings() + self._renewals.warnings()
+
+
+def too_few_copies(k: int, up: float, called_for: int, known: int) -> str:
+    """Return what is wrong with the domain's `k`, and what to do; `known` nodes are there, each up with `up`."""
+    found = f"a node is up with probability {up:.3g}: k = {called_for} is called for, k = {k} is set"
+    if called_for > params.MAX_K:
+        return f"{found}; {params.MAX_K} is the largest: `p2pmail plan --p {up:.3g}` says what it reaches"
+    setting = f"`p2pmail domain set k={called_for} w={majority(called_for)}` on the directory's machine"
+    if known < called_for:
+        more = called_for - known
+        nodes = "one more node" if more == 1 else f"{more} more nodes"
+        return f"{found}; let {nodes} join (`p2pmail invite node NAME`), then {setting}"
+    return f"{found}: {setting}"

@@ -11,7 +11,19 @@ MAX_ADDRESS = 254  # RFC 5321 §4.5.3.1.3 (256 octets with the angle brackets)
 MAX_LOCAL_PART = 64  # RFC 5321 §4.5.3.1.1
 MAX_DOMAIN = 255  # RFC 5321 §4.5.3.1.2
 
-# Replication (§2.1: the k closest nodes; quorum w with k/2 < w <= k)
+# Replication (§2.1: the k closest nodes; quorum w with k/2 < w <= k). What the paper's parameters (§6) come to, k being
+# the one in force for what is written now, the largest since its issue for what is older:
+#
+#   operation            maxOps: how often it is done           maxConnections: how many nodes are asked at most
+#   store, append-inbox  w times before success, then k times   2k: the next closest for each that fails or is full
+#   fetch                once                                   2k, and the node that reported the entry
+#   read-inbox           k times: the superset of all           k all the time, 2k once an hour
+#   delete, acknowledge  wherever asked, w times at least       2k: older holders too (§2.2)
+#   ask-inbox (RCPT)     w times                                k
+#   publish              by a majority of VERSIONED_REPLICAS    twice VERSIONED_REPLICAS
+#   resolve              by a majority of VERSIONED_REPLICAS    VERSIONED_REPLICAS
+#   repair               k times                                k
+#
 VERSIONED_REPLICAS = 20  # certificates and domain records: always the 20 closest, whatever k is
 MAX_K = 20  # one k-bucket; the paper expects 10 to 20 copies (§7)
 MAX_CONNECTIONS_FACTOR = 2  # maxConnections (§6): at most this many times k peers per operation
@@ -129,6 +141,7 @@ ROOT_CACHE = 4_096  # Merkle roots whose signature has been verified
 PASSPHRASE_MEMORY = 64 * 1024  # KiB for Argon2id: RFC 9106 §4, second recommended option (key files, kits)
 PASSPHRASE_PASSES = 3
 PASSPHRASE_LANES = 4
+SCRAM_ITERATIONS = 60_000  # of PBKDF2; RFC 7677 §4 asks for 4,096 at least, and Cyrus SASL refuses more than 65,536
 PASSWORD_MEMORY = 19 * 1024  # KiB for Argon2id: logins are frequent, so OWASP's lighter setting
 PASSWORD_PASSES = 2
 PASSWORD_LANES = 1

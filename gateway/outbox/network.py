@@ -98,4 +98,5 @@ class NetworkDelivery:
 def _outcome(written: Written | Failure) -> Outcome:
     if isinstance(written, Failure):
         return Outcome.of(written)
-    return Outcome("delivered", "2.6.0", f"stored on {len(written.nodes)} of {written.k} nodes", success="delivered")
+    # Her agent has yet to fetch it: handed on, and not delivered (RFC 3464 §2.3.3)
+    return Outcome("delivered", "2.6.0", f"stored on {len(written.nodes)} of {written.k} nodes", success="relayed")

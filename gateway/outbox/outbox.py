@@ -92,6 +92,7 @@ class Outbox:
         self._limits = limits
         self._temporary = temporary
         self._courier = courier
+        self.held = False  # nothing is tried until `release`; set it before `start`'s caller waits for anything
         self._opened: OutboxStore | None = None
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
@@ -182,6 +183,16 @@ class Outbox:
         await self._settled.wait()
         await self._filing.settled()
 
+    def release(self) -> None:
+        """Send what `held` kept back."""
+        self.held = False
+        self.wake()
+
+    @property
+    def store(self) -> OutboxStore:
+        """What it keeps, for a backup of it."""
+        return self._store
+
     async def status(self) -> OutboxStatus:
         """Return the counts."""
         return await self._store.read(rows.status)
@@ -225,6 +236,8 @@ class Outbox:
 
     async def _start_due(self) -> int | None:
         """Start attempts for what is due, as far as there is room; gives how long to wait, None: until woken."""
+        if self.held:
+            return None
         now = self._clock()
         ready, next_due = await self._store.read(rows.due, now)
         self._resting = {message_id: until for message_id, until in self._resting.items() if until > now}

@@ -12,7 +12,7 @@ import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
 from gateway.mail.size_limit import size_limit
-from gateway.outbound.message import xtext
+from gateway.outbound.message import orcpt_value, xtext
 from gateway.outbound.replies import Reply, parse_reply
 from gateway.outbox.model import Message, Recipient
 from gateway.outbox.params import RELAY_DOT_TIMEOUT, OutboxLimits
@@ -48,7 +48,7 @@ class RelaySession:
         return extension in self._extensions
 
     async def mail(self, message: Message, envelope_id: str) -> Reply:
-        """Begin a transaction under `envelope_id`. Raises Unreachable."""
+        """Begin a transaction under `envelope_id`, the submission's; her own ENVID beside it. Raises Unreachable."""
         options = [f"ENVID={envelope_id}"]  # RFC 3461 §4.4
         if self.offers("size"):
             options.append(f"SIZE={message.content.size}")  # RFC 1870 §6
@@ -58,6 +58,8 @@ class RelaySession:
             options.append("SMTPUTF8")  # RFC 6531 §3.4
         if message.ret and self.offers("dsn"):
             options.append(f"RET={message.ret}")  # RFC 3461 §4.3
+        if message.envelope_id and self.offers("xenvid"):
+            options.append(f"XENVID={xtext(message.envelope_id)}")
         return await self._command("MAIL", f"FROM:<{message.reverse_path}>", *options)
 
     async def probe(self, reverse_path: str, forward_path: str) -> Reply:
@@ -75,9 +77,8 @@ class RelaySession:
         if self.offers("dsn"):
             if recipient.notify:
                 options.append(f"NOTIFY={recipient.notify}")
-            if recipient.orcpt.isascii() and ";" in recipient.orcpt:
-                kind, _, address = recipient.orcpt.partition(";")
-                options.append(f"ORCPT={kind};{xtext(address)}")
+            if recipient.orcpt:
+                options.append(f"ORCPT={orcpt_value(recipient.orcpt)}")
         return await self._command("RCPT", f"TO:<{recipient.forward_path}>", *options)
 
     async def reset(self) -> None:

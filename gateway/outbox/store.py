@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
+from gateway.mailbox import backup
 from gateway.mailbox.database import Database, Transaction
+from gateway.mailbox.maintenance import Progress
 from gateway.mailbox.sealed import SealedDirectory
 from gateway.outbox.database import OutboxDatabase
 
@@ -47,6 +49,14 @@ class OutboxStore:
         """Finish what is under way, close the database and give the lock back."""
         await self._loop.run_in_executor(self._thread, self._database.close)
         self._thread.shutdown()
+
+    async def back_up(self, path: Path, key: bytes, progress: Progress) -> None:
+        """As MailStore.back_up."""
+
+        async def queued(job: Callable[[], T]) -> T:
+            return await self._loop.run_in_executor(self._thread, job)
+
+        await backup.copy(self._database, queued, path, key, progress)
 
     async def read(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `work` reads, as of one commit."""

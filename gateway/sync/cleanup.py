@@ -4,11 +4,17 @@ A task is written in the transaction that files its message and removed when nob
 speaks of has expired at every node. A crash at any point repeats requests that are idempotent; an entry met again
 after its task is gone gets a new task.
 
-New tasks are tried at once. Those that some node did not confirm wait for the next retry, however many come meanwhile.
+A message's task waits `sync.keep_days` first, so that a mailbox restored from a backup fills up from the network again
+(docs/decisions/0019). KEPT_MESSAGES and KEPT_OCTETS bound what waits: nodes keep it, and every reading from zero brings
+its entries. Beyond them the oldest is cleaned up early.
+
+Other new tasks are tried at once. Those that some node did not confirm wait for the next retry, however many come
+meanwhile.
 """
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -22,6 +28,8 @@ from p2pcore.records import CleanupTask, decode
 ROUND = 500  # tasks of one request; one acknowledgement names them all
 FIRST_RETRY = 10.0  # seconds; doubled up to LAST_RETRY while some node does not confirm
 LAST_RETRY = 3_600.0
+KEPT_MESSAGES = 2_000  # 1/25 of what an inbox holds on a node; some 8 MB of entries in a reading from zero
+KEPT_OCTETS = 512 << 20  # of sealed bodies, on each of k nodes
 
 log = structlog.get_logger("cleanup")
 
@@ -49,9 +57,10 @@ class Cleanup:
         while True:
             self._wake.clear()
             try:
+                next_due = await self._store.release_kept(self._clock(), KEPT_MESSAGES, KEPT_OCTETS)
                 await self._work_off()
                 if not self._unconfirmed:
-                    await self._wake.wait()
+                    await self._news_or(next_due)
                     pause, retry_at = FIRST_RETRY, now() + FIRST_RETRY
                     continue
                 async with asyncio.timeout_at(retry_at):
@@ -65,6 +74,12 @@ class Cleanup:
                 pause = min(pause * 2, LAST_RETRY)
                 retry_at = now() + pause
                 self._after, self._unconfirmed = 0, False
+
+    async def _news_or(self, due: int | None) -> None:
+        """Wait for `wake`, or until a kept message's time has come (ms)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if due is None else max(due - self._clock(), 0) / params.SECOND):
+                await self._wake.wait()
 
     async def _work_off(self) -> None:
         """Try every pending task behind `_after` once. Raises CannotKnow."""

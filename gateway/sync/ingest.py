@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.mail.header_section import header_of
-from gateway.mailbox.model import Incoming
+from gateway.mailbox.model import Incoming, NewMessage
 from gateway.mailbox.store import MailStore
-from gateway.sync import rules
+from gateway.sync import reports, rules
 from gateway.sync.origin import trace_of
+from p2pcore import params
+from p2pcore.clock import Clock, system_clock
 from p2pcore.crypto.certificate_parsing import Certificate
 from p2pcore.crypto.keys import HpkeKey
 from p2pcore.crypto.notifications import open_notification
@@ -35,6 +37,9 @@ TRIES = 9  # over some 4 minutes; then the entry is met again at the reader's ne
 IN_THREAD = 64 << 10  # octets: judging less costs less than a thread's two wake-ups
 CLEANUP_DELAY = 0.5  # seconds that clean-up may gather work: nobody waits for it
 PATIENCE = 0.2  # seconds at most that the next entries wait for the first try of those in hand
+PLACEHOLDER = params.DAY  # until a message whose body is not found is spoken of in INBOX
+NOT_HAD = 2_000  # entries that wait to be noted as such; beyond them one is noted when it is met again
+REFUSED_A_DAY = 20  # entries that are reported which are no mail of anybody admitted: a lying node can make any number
 RETRYING = 1_000  # entries waiting for another try; beyond them one is given up after its first
 
 log = structlog.get_logger("ingest")
@@ -42,11 +47,10 @@ log = structlog.get_logger("ingest")
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """An entry whose message can be filed, or one that only needs its acknowledgement (`incoming` None)."""
+    """An entry whose message can be filed, or a report in its place (`retrieved` None)."""
 
     entry: ReceivedEntry
-    task: CleanupTask
-    incoming: Incoming | None
+    incoming: Incoming
     retrieved: Retrieved | None
 
 
@@ -62,9 +66,11 @@ class Ingest:
         *,
         give_up: Callable[[bytes], None],
         compromised: Callable[[Certificate], bool] = lambda _: False,
+        clock: Clock = system_clock,
+        keep: int = 0,
     ) -> None:
         """`keys` open notifications; `give_up` is told an entry whose body could not be had in TRIES tries;
-        `compromised` says whose key is in other hands.
+        `compromised` says whose key is in other hands. The network keeps what was filed for `keep` ms.
         """
         self._store = store
         self._retriever = retriever
@@ -72,6 +78,11 @@ class Ingest:
         self._domain = domain
         self._give_up = give_up
         self._compromised = compromised
+        self._clock = clock
+        self._keep = keep
+        self._not_had: asyncio.Queue[tuple[bytes, int, bytes, int]] = asyncio.Queue(NOT_HAD)
+        self._refused_since = 0  # ms: when counting of `_refused_count` began
+        self._refused_count = 0
         self._opened: asyncio.Queue[tuple[ReceivedEntry, Notification]] = asyncio.Queue(WAITING)
         self._ready: asyncio.Queue[_Ready] = asyncio.Queue(GROUP)
         self._ready_octets = 0  # of `_ready`
@@ -93,7 +104,12 @@ class Ingest:
                 await self._settle(entry)
         fresh = [entry for entry in new if entry.identity not in seen]
         self._under_way.update(entry.identity for entry in fresh)
-        opened = await asyncio.to_thread(self._open, fresh)
+        unopened = list[tuple[ReceivedEntry, str]]()
+        opened = await asyncio.to_thread(self._open, fresh, unopened)
+        for entry, why in unopened:
+            expires = entry.statement.expires
+            report = reports.not_opened(entry.identity, self._domain, self._clock(), expires, why)
+            self._missed(entry.identity, expires, report, 0)
         self._first_try.update(entry.identity for entry, _ in opened)
         for entry, notification in opened:
             await self._opened.put((entry, notification))
@@ -109,7 +125,34 @@ class Ingest:
                 async with asyncio.timeout(PATIENCE):
                     await self._tried.wait()
 
-    def _open(self, entries: Sequence[ReceivedEntry]) -> list[tuple[ReceivedEntry, Notification]]:
+    def refused(self, entry: bytes, failure: Failure) -> None:
+        """Report an entry that nobody admitted has signed: of a day the first REFUSED_A_DAY, the last as such."""
+        now = self._clock()
+        if now - self._refused_since > params.DAY:
+            self._refused_since, self._refused_count = now, 0
+        self._refused_count += 1
+        if self._refused_count > REFUSED_A_DAY:
+            return
+        last = self._refused_count == REFUSED_A_DAY
+        why = f"{failure} (more of today are in the log only)" if last else str(failure)
+        self._missed(entry, now + params.OBJECT_LIFETIME, reports.refused(entry, None, self._domain, now, why), 0)
+
+    def _missed(self, entry: bytes, expires: int, placeholder: bytes, patience: int) -> None:
+        """Have it noted that a message could not be had, and its placeholder filed when that is due."""
+        with suppress(asyncio.QueueFull):
+            self._not_had.put_nowait((entry, expires, placeholder, patience))
+
+    async def _note_all(self) -> None:
+        while True:
+            entry, expires, placeholder, patience = await self._not_had.get()
+            now = self._clock()
+            message = NewMessage(placeholder, frozenset({reports.REPORT}), now // params.SECOND, 0)
+            if await self._store.missed(entry, message, now, expires, patience):
+                log.warning("reported in her mailbox", entry=entry.hex())
+
+    def _open(
+        self, entries: Sequence[ReceivedEntry], unopened: list[tuple[ReceivedEntry, str]]
+    ) -> list[tuple[ReceivedEntry, Notification]]:
         opened = []
         for entry in entries:
             statement = entry.statement
@@ -120,6 +163,7 @@ class Ingest:
             except Refused as failure:
                 # Not acknowledged: a recovered key may open it, else it goes when it expires.
                 log.warning("entry does not open", entry=entry.identity.hex(), error=str(failure))
+                unopened.append((entry, str(failure)))
                 continue
             opened.append((entry, notification))
         return opened
@@ -130,6 +174,7 @@ class Ingest:
             for number in range(RETRIEVERS):
                 tasks.create_task(self._retrieve_all(), name=f"retriever {number}")
             tasks.create_task(self._retry_all(), name="retries")
+            tasks.create_task(self._note_all(), name="missing messages")
             tasks.create_task(self._file_all(), name="filer")
 
     async def _retrieve_all(self) -> None:
@@ -156,6 +201,9 @@ class Ingest:
         tries = self._tries.pop(entry.identity, 0) + 1
         if tries == TRIES or len(self._tries) >= RETRYING:
             self._under_way.discard(entry.identity)
+            expires = entry.statement.expires
+            report = reports.not_found(entry.identity, notification, self._domain, self._clock(), expires)
+            self._missed(entry.identity, expires, report, PLACEHOLDER)
             self._give_up(entry.identity)
             return
         self._tries[entry.identity] = tries
@@ -172,7 +220,7 @@ class Ingest:
             retrieved = await self._retriever.retrieve(notification, entry.node)
         except (Tampered, Malformed) as failure:
             log.warning("body does not open", entry=entry.identity.hex(), error=str(failure))
-            return _Ready(entry, _owed(entry), None, None)
+            return _Ready(entry, self._report(entry, notification, _owed(entry), failure), None)
         except (Failure, OSError) as failure:  # a node that refuses us, or a full disk, is no reason to drop mail
             log.warning(
                 "body not to be had yet", entry=entry.identity.hex(), error=f"{type(failure).__name__}: {failure}"
@@ -193,11 +241,27 @@ class Ingest:
         except Refused as failure:
             log.warning("message refused", entry=entry.identity.hex(), error=str(failure))
             retrieved.close()
-            return _Ready(entry, task, None, None)
+            return _Ready(entry, self._report(entry, notification, task, failure), None)
         except BaseException:
             retrieved.close()
             raise
-        return _Ready(entry, task, incoming, retrieved)
+        return _Ready(entry, incoming, retrieved)
+
+    def _report(
+        self, entry: ReceivedEntry, notification: Notification, task: CleanupTask, failure: Failure
+    ) -> Incoming:
+        """Return what is filed in the place of a message that is refused for good."""
+        now = self._clock()
+        return Incoming(
+            entry_id=entry.identity,
+            duplicate_of=None,
+            trace=b"",
+            content=reports.refused(entry.identity, notification, self._domain, now, str(failure)),
+            internal_date=now // params.SECOND,
+            mailbox="INBOX",
+            keywords=frozenset({reports.REPORT}),
+            cleanup=encode(task),
+        )
 
     def _judge(
         self, entry: ReceivedEntry, notification: Notification, retrieved: Retrieved, task: CleanupTask
@@ -216,6 +280,8 @@ class Ingest:
             mailbox="Junk" if notification.verdicts.disposition == "quarantine" else "INBOX",
             keywords=keywords,
             cleanup=encode(task),
+            keep=self._keep,
+            octets=notification.sealed_size,
         )
 
     async def _file_all(self) -> None:
@@ -230,18 +296,17 @@ class Ingest:
             await self._file(group)
 
     async def _file(self, group: Sequence[_Ready]) -> None:
-        filed = await self._store.file_incoming([ready.incoming for ready in group if ready.incoming is not None])
+        filed = await self._store.file_incoming([ready.incoming for ready in group])
         for ready in group:
-            if ready.incoming is None:
-                await self._settle(ready.entry, ready.task)
             if ready.retrieved is not None:
                 ready.retrieved.close()
             self._under_way.discard(ready.entry.identity)
             self._tries.pop(ready.entry.identity, None)
         self._after_first_try([ready.entry for ready in group])
         self._owe()
-        for outcome in filed:
-            log.info("delivered" if outcome.uid else "duplicate", entry=outcome.entry_id.hex(), uid=outcome.uid)
+        for ready, outcome in zip(group, filed, strict=True):
+            event = ("delivered" if ready.retrieved else "reported") if outcome.uid else "duplicate"
+            log.info(event, entry=outcome.entry_id.hex(), uid=outcome.uid)
 
     def _after_first_try(self, entries: Sequence[ReceivedEntry]) -> None:
         self._first_try.difference_update(entry.identity for entry in entries)
@@ -257,9 +322,9 @@ class Ingest:
         self._telling = None
         self.on_filed()
 
-    async def _settle(self, entry: ReceivedEntry, task: CleanupTask | None = None) -> None:
-        """Owe an acknowledgement for an entry that brings no (further) message."""
-        await self._store.owe_cleanup(entry.identity, encode(task or _owed(entry)))
+    async def _settle(self, entry: ReceivedEntry) -> None:
+        """Owe an acknowledgement for an entry that brings no further message."""
+        await self._store.owe_cleanup(entry.identity, encode(_owed(entry)))
         self._owe()
 
 

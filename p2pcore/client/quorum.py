@@ -58,7 +58,8 @@ class Quorum:
     @property
     def decided(self) -> bool:
         """w confirmed, or w can no longer be confirmed."""
-        return self.reached or len(self.confirmed) + self.pending + self.searching < self.w
+        confirmed = len(self.confirmed)
+        return confirmed >= self.w or len(self.asked) - len(self.failures) + self.searching < self.w
 
     @property
     def complete(self) -> bool:

@@ -7,9 +7,8 @@ An object may come after another (an entry after its body): to a node it goes in
 condition that the node holds that, or else not before the other has its quorum. So nothing is left of it where the
 other is refused. What still waits for that when the time is over is never sent.
 
-Answers
-arrive as callbacks of futures that the Batcher owns (and tasks that this spread's owner owns), so that a small message
-costs one request per node and no task of its own.
+Answers arrive as callbacks of futures that the Batcher owns (and tasks that this spread's owner owns), so that a small
+message costs one request per node and no task of its own.
 """
 
 import asyncio
@@ -65,7 +64,7 @@ class Spread:
         self._batcher = batcher
         self._peers = peers
         self._own = own
-        self._changed = asyncio.Event()
+        self._decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held_back: list[tuple[Contact, Target]] = []  # until what they come after is decided
         self._over = False
         self.completed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -78,9 +77,8 @@ class Spread:
         try:
             async with asyncio.timeout(deadline / 1_000):
                 await self._begin()
-                while not all(target.quorum.decided for target in self.targets):
-                    self._changed.clear()
-                    await self._changed.wait()
+                self._note()
+                await self._decided
         except TimeoutError:
             pass  # the quorums say what is missing
         finally:
@@ -88,11 +86,11 @@ class Spread:
             self._note()
 
     async def _begin(self) -> None:
-        keys = list({target.key: target.quorum.k for target in self.targets})
-        largest = {key: max(target.quorum.k for target in self.targets if target.key == key) for key in keys}
-        found = dict(
-            zip(keys, await asyncio.gather(*(self._substrate.lookup(key, largest[key]) for key in keys)), strict=True)
-        )
+        largest: dict[bytes, int] = {}
+        for target in self.targets:
+            largest[target.key] = max(target.quorum.k, largest.get(target.key, 0))
+        lookups = (self._substrate.lookup(key, k) for key, k in largest.items())
+        found = dict(zip(largest, await asyncio.gather(*lookups), strict=True))
         per_node: dict[Contact, list[Target]] = {}
         for target in self.targets:
             closest = found[target.key][: target.quorum.k]
@@ -103,8 +101,11 @@ class Spread:
                 if target.quorum.ask(contact.node_id):
                     per_node.setdefault(contact, []).append(target)
         for contact, targets in per_node.items():
-            self._held_back += [(contact, each) for each in targets if each.after and each.after not in targets]
-            self._send(contact, [each for each in targets if each.after is None or each.after in targets])
+            alone = [each for each in targets if each.after and each.after not in targets]
+            if alone:
+                self._held_back += [(contact, each) for each in alone]
+                targets = [each for each in targets if each not in alone]
+            self._send(contact, targets)
         self._release()
 
     def _send(self, contact: Contact, targets: Sequence[Target]) -> None:
@@ -197,6 +198,7 @@ class Spread:
     def _note(self) -> None:
         if self._held_back:
             self._release()
-        self._changed.set()
+        if not self._decided.done() and all(target.quorum.decided for target in self.targets):
+            self._decided.set_result(None)
         if not self.completed.done() and all(target.quorum.complete for target in self.targets):
             self.completed.set_result(None)

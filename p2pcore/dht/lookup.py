@@ -8,7 +8,8 @@ beside the others; any Failure, it is out. With patience the second question goe
 contact is out once the first has timed out and the second has had the same patience.
 
 An answer holds only the closest contacts its sender knows, the dead ones included. Where these leave no room for
-`width` live ones, the far edge of the neighbourhood is asked for by itself: the subtree of the farthest answerer.
+`width` live ones, the lookup goes on outwards from where the answers end (coverage.py), until they tell of everybody up
+to the last of the `width` closest that have answered.
 
 Answers may be lies. What one answer names counts for nothing until it has answered itself; wrong contacts that exist
 are farther than those that others name, so they lose by distance. Invented ones, closer than anything real, are what
@@ -18,12 +19,13 @@ namers name has no place in the window, and is asked at the end, side by side, `
 
 import asyncio
 from bisect import insort
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from operator import attrgetter
 
 from p2pcore import params
 from p2pcore.dht.candidates import Entry, Namer, State
 from p2pcore.dht.contact import Contact
+from p2pcore.dht.coverage import Coverage
 from p2pcore.errors import Failure
 
 Ask = Callable[[Contact, bytes], Awaitable[Iterable[Contact]]]
@@ -62,12 +64,12 @@ class Lookup:
         self._answered: set[bytes] = set()  # node IDs
         self._namers: dict[bytes, Namer] = {}  # by node ID
         self._requests: dict[asyncio.Future[Iterable[Contact]], Entry] = {}
-        self._beside: set[asyncio.Future[Iterable[Contact]]] = set()  # those of them that ask for the edge
+        self._beside: dict[asyncio.Future[Iterable[Contact]], int] = {}  # those for IDs this far beside the target
         self._ended: list[asyncio.Future[Iterable[Contact]]] = []
         self._timers: dict[Entry, asyncio.TimerHandle] = {}
         self._news = asyncio.Event()
         self._room = params.BUCKET_SIZE  # contacts in the shortest answer
-        self._edges: set[int] = set()  # distances whose subtree has been asked for
+        self._coverage = Coverage(self._target)
         self._doubted = 0  # contacts asked although only the doubtful name them
         self.asked = 0  # requests so far
         self._hear_of(seeds, None)
@@ -107,7 +109,7 @@ class Lookup:
         self._fill_slots(window)
         states = {entry.state for entry in window}
         if not states & {State.NEW, State.ASKED} and not self._beside:
-            self._ask_the_edge()
+            self._ask_beyond()
             self._ask_doubted()
         waited_for = {entry for entry in self._window() if entry.state is not State.ANSWERED}
         return bool(self._beside) or any(entry in waited_for for entry in self._requests.values())
@@ -163,27 +165,27 @@ class Lookup:
         request.add_done_callback(self._note_end)
         return request
 
-    def _ask_the_edge(self) -> None:
-        """Ask for the subtree where live contacts may hide, if answers had too little room."""
-        live = self.closest(self._breadth)
+    def _ask_beyond(self) -> None:
+        """Ask for what lies behind the end of the answers, if they had too little room."""
+        live = self.closest(len(self._answered))
         silent = sum(entry.state in (State.LATE, State.OUT) for entry in self._nearest)
         if not live or not silent or silent + self._breadth <= self._room:
             return
-        edge = (int.from_bytes(live[-1].node_id, "big") ^ self._target).bit_length() - 1
-        while edge in self._edges and len(live) < self._breadth and edge < 8 * params.KEY_SIZE - 1:
-            edge += 1  # too few live ones so far: farther out
-        if edge in self._edges or edge < 0:
+        question = self._coverage.next_question(live, self._limit(live))
+        if question is None:
             return
-        self._edges.add(edge)
-        beside = self._target ^ (1 << edge)
-        near = sorted(live, key=lambda contact: int.from_bytes(contact.node_id, "big") ^ beside)
-        for contact in near[: self._alpha]:
-            self._beside.add(self._send(self._entries[contact], beside.to_bytes(params.KEY_SIZE, "big")))
+        start, asked = question
+        beside = (self._target ^ start).to_bytes(params.KEY_SIZE, "big")
+        for contact in asked:
+            self._beside[self._send(self._entries[contact], beside)] = start
+
+    def _limit(self, live: Sequence[Contact]) -> int:
+        """Return the distance of the last of the closest that are wanted; of nobody's, while these are too few."""
+        full = len(live) >= self._breadth
+        return self._entries[live[self._breadth - 1]].away if full else 1 << (8 * params.KEY_SIZE)
 
     def _ask_doubted(self) -> None:
-        live = self.closest(self._breadth)
-        full = len(live) == self._breadth
-        limit = self._entries[live[-1]].away if full else 1 << (8 * params.KEY_SIZE)
+        limit = self._limit(self.closest(self._breadth))
         for entry in self._nearest:
             if self._doubted == self._breadth or entry.away >= limit:
                 return
@@ -205,8 +207,8 @@ class Lookup:
 
     def _finish(self, request: "asyncio.Future[Iterable[Contact]]") -> None:
         entry = self._requests.pop(request)
-        beside = request in self._beside
-        self._beside.discard(request)
+        start = self._beside.pop(request, 0)
+        beside = start > 0
         entry.pending -= not beside
         try:
             heard = tuple(request.result())
@@ -219,6 +221,7 @@ class Lookup:
             entry.state = State.ANSWERED
             self._answered.add(entry.contact.node_id)
             self._room = min(self._room, len(heard))
+        self._coverage.note(start, entry.contact, heard)
         namer = self._namers.setdefault(entry.contact.node_id, Namer())
         self._hear_of(heard, namer)
 

@@ -26,11 +26,18 @@ _log = structlog.get_logger(__name__)
 class Upkeep:
     """The timed work of one DHT; `search` is an iterative lookup, whose answers enter the table."""
 
-    def __init__(self, peers: Peers, search: Callable[[bytes], Awaitable[object]], contacts_file: Path) -> None:
+    def __init__(
+        self,
+        peers: Peers,
+        search: Callable[[bytes], Awaitable[object]],
+        contacts_file: Path,
+        source: random.Random | None = None,
+    ) -> None:
+        """`source` picks who is asked for news and which IDs are looked up; None: the system's."""
         self._peers = peers
         self._search = search
         self._contacts_file = contacts_file
-        self._random = random.SystemRandom()
+        self._random = source or random.SystemRandom()
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._refreshed = peers.now()

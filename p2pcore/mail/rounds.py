@@ -16,8 +16,8 @@ class Rounds(Generic[J, R]):
 
     While what follows an earlier round is under way (`following`), a round waits for company: until that is over, and
     `patience` seconds at most. `work` gets at most `limit` jobs and returns for each, in order, its outcome: a result
-    or an exception. It runs in a thread, or for up to `here` jobs on the event loop: a thread's two wake-ups cost some
-    0.2 ms.
+    or an exception. It runs in a thread, or where `small` says that the jobs are little work on the event loop: a
+    thread's two wake-ups cost some 0.2 ms.
     """
 
     def __init__(
@@ -26,13 +26,13 @@ class Rounds(Generic[J, R]):
         *,
         limit: int,
         name: str,
-        here: int = 0,
+        small: Callable[[Sequence[J]], bool] = lambda _jobs: False,
         patience: float = 0.0,
     ) -> None:
         self._work = work
         self._limit = limit
         self._name = name
-        self._here = here
+        self._small = small
         self._patience = patience
         self._waiting: list[tuple[J, asyncio.Future[R]]] = []
         self._running = False
@@ -89,10 +89,8 @@ class Rounds(Generic[J, R]):
     async def _round(self, jobs: Sequence[tuple[J, "asyncio.Future[R]"]]) -> None:
         outcomes: Sequence[R | Exception]
         try:
-            if len(jobs) <= self._here:
-                outcomes = self._work([job for job, _ in jobs])
-            else:
-                outcomes = await asyncio.to_thread(self._work, [job for job, _ in jobs])
+            work = [job for job, _ in jobs]
+            outcomes = self._work(work) if self._small(work) else await asyncio.to_thread(self._work, work)
         except asyncio.CancelledError:
             for _, answer in jobs:
                 answer.cancel()

@@ -33,7 +33,7 @@ from p2pcore.records import (
 )
 
 _ROUND = 256  # messages of one signing round: some 50 ms of sealing at most
-_HERE = 16  # messages sealed and signed on the event loop: some 2 ms
+_SMALL_ROUND = 16  # entries sealed and signed on the event loop: some 2 ms
 _COMPANY = 0.02  # seconds that a message waits for others to be signed with, while earlier ones are being stored
 
 
@@ -61,7 +61,7 @@ class Sender:
         self._signer = signer
         self._clock = clock
         self._rounds: Rounds[Order, Injection] = Rounds(
-            self._prepare_all, limit=_ROUND, name="sealing and signing", here=_HERE, patience=_COMPANY
+            self._prepare_all, limit=_ROUND, name="sealing and signing", small=_is_small, patience=_COMPANY
         )
 
     async def prepare(self, sealed: SealedContent, parts: Sequence[RecipientPart], verdicts: Verdicts) -> Injection:
@@ -142,6 +142,10 @@ class Sender:
 
     def _prepare_all(self, orders: Sequence[Order]) -> Sequence[Injection | Exception]:
         return prepare_all(orders, self._signer, self._clock())
+
+
+def _is_small(orders: Sequence[Order]) -> bool:
+    return sum(len(order.parts) for order in orders) <= _SMALL_ROUND
 
 
 def _outcome(quorum: Quorum) -> Written | Failure:

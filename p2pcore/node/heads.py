@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from p2pcore.errors import Failure
@@ -16,17 +16,22 @@ _log = logging.getLogger(__name__)
 
 
 class Heads:
-    """`newest` is in memory, what the database holds."""
+    """`newest` is in memory, what the database holds. `on_newer`: what is called with them whenever they change."""
 
     def __init__(self, storage: Storage, admission: Admission, threads: Executor) -> None:
         self._storage = storage
         self._admission = admission
         self._threads = threads
         self.newest: tuple[SignedStatement, ...] = ()
+        self.on_newer: list[Callable[[Sequence[SignedStatement]], None]] = []
 
     async def load(self) -> None:
         """Read them again, as the database has changed."""
-        self.newest = await self._storage.read(versioned.heads)
+        newest = await self._storage.read(versioned.heads)
+        if newest != self.newest:
+            self.newest = newest
+            for callback in self.on_newer:
+                callback(newest)
 
     async def learn(self, heads: Sequence[SignedStatement]) -> None:
         """Take what other nodes' replies carried, where it is newer and verifies."""

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import fcntl
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -117,6 +117,10 @@ class Node:
     def counts(self) -> NodeCounts:
         """Return what is held now."""
         return dataclasses.replace(self._storage.counts(), collected=self._collector.collected)
+
+    def on_heads(self, callback: Callable[[Sequence[SignedStatement]], None]) -> None:
+        """Call `callback` with the newest directory heads, verified, whenever the node was given a newer one."""
+        self._service.heads.on_newer.append(callback)
 
     def watched(self, inbox_key: bytes) -> bool:
         """Return whether a read of this inbox waits for news."""

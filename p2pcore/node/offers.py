@@ -43,14 +43,28 @@ _SETTLED: Final[dict[Kind, str]] = {
     "entry": "SELECT 1 FROM marks WHERE entry = ?1 AND NOT EXISTS (SELECT 1 FROM entries WHERE identity = ?1)",
 }
 _HELD: Final[dict[Kind, str]] = {
-    "object": "SELECT identity, object_key FROM objects WHERE held > 0 AND expires > ?1 AND identity > ?2",
-    "entry": "SELECT identity, inbox_key FROM entries WHERE expires > ?1 AND identity > ?2",
-    "acknowledge": "SELECT identity, inbox_key FROM acknowledgements WHERE expires > ?1 AND identity > ?2",
-    "deletion": (
-        "SELECT tombstones.identity, object_key FROM tombstones JOIN objects ON number = object"
-        " WHERE expires > ?1 AND tombstones.identity > ?2"
+    "object": (
+        "SELECT identity, object_key FROM objects WHERE held > 0 AND expires > ?1"
+        " AND (object_key, identity) > (?2, ?3) AND object_key <= ?5 ORDER BY object_key, identity"
     ),
-    "version": "SELECT identity, object_key FROM versions WHERE expires > ?1 AND identity > ?2",
+    "entry": (
+        "SELECT identity, inbox_key FROM entries WHERE expires > ?1"
+        " AND (inbox_key, identity) > (?2, ?3) AND inbox_key <= ?5 ORDER BY inbox_key, identity"
+    ),
+    "acknowledge": (
+        "SELECT identity, inbox_key FROM acknowledgements WHERE expires > ?1"
+        " AND (inbox_key, identity) > (?2, ?3) AND inbox_key <= ?5 ORDER BY inbox_key, identity"
+    ),
+    "deletion": (
+        "SELECT tombstones.identity, object_key FROM tombstones JOIN objects ON number = object WHERE expires > ?1"
+        " AND (object_key, tombstones.identity) > (?2, ?3) AND object_key <= ?5"
+        " ORDER BY object_key, tombstones.identity"
+    ),
+    # These have no index by key alone
+    "version": (
+        "SELECT identity, object_key FROM versions WHERE expires > ?1"
+        " AND identity > ?3 AND object_key BETWEEN ?4 AND ?5 ORDER BY identity"
+    ),
 }
 
 
@@ -82,10 +96,17 @@ def compare(db: apsw.Connection, kind: Kind, identities: Sequence[bytes]) -> Off
     return OfferReply(places(_PRESENT[kind], there=False), places(_SETTLED.get(kind), there=True))
 
 
-def held(db: apsw.Connection, kind: Kind, now: int, after: bytes, limit: int) -> list[Held]:
-    """Return up to `limit` unexpired items of this kind with an identity above `after`, in order of identity."""
-    identity = "tombstones.identity" if kind == "deletion" else "identity"
-    return [Held(*row) for row in db.execute(f"{_HELD[kind]} ORDER BY {identity} LIMIT ?3", (now, after, limit))]
+def held(
+    db: apsw.Connection, kind: Kind, now: int, span: tuple[bytes, bytes], after: Held | None, limit: int
+) -> list[Held]:
+    """Return up to `limit` unexpired items of this kind with keys in `span` (first, last), those that follow `after`.
+
+    In order of key and identity, where there is an index for that.
+    """
+    first, last = span
+    key, identity = (after.key, after.identity) if after is not None else (first, b"")
+    rows = db.execute(f"{_HELD[kind]} LIMIT ?6", (now, key, identity, first, last, limit))
+    return [Held(*row) for row in rows]
 
 
 def operations(db: apsw.Connection, kind: Kind, identities: Sequence[bytes]) -> Iterator[Operation | LargeObject]:

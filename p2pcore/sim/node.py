@@ -14,6 +14,7 @@ from p2pcore.endpoint import Endpoint
 from p2pcore.node import expiry
 from p2pcore.node.admission import Admission
 from p2pcore.node.bodies import BodyFiles
+from p2pcore.node.changes import Change
 from p2pcore.node.node import SWEEP_INTERVAL
 from p2pcore.node.nonces import Nonces
 from p2pcore.node.repair import Repair, Round
@@ -34,9 +35,10 @@ _SAVED = 200  # contacts that a node remembers while it is down
 
 @dataclass(slots=True)
 class Done:
-    """What all rounds of repair of all lives came to."""
+    """What all rounds of repair of all lives came to; `rounds`: those that compared anything."""
 
     rounds: int = 0
+    lookups: int = 0
     passed_on: int = 0
     refused: int = 0
     ended: int = 0
@@ -47,9 +49,10 @@ class CountingRepair(Repair):
 
     done: Done
 
-    async def round(self) -> Round:
-        current = await super().round()
-        self.done.rounds += 1
+    async def round(self, change: Change | None = None) -> Round:
+        current = await super().round(change)
+        self.done.rounds += current.compared > 0
+        self.done.lookups += current.lookups
         self.done.passed_on += current.passed_on
         self.done.refused += current.refused
         self.done.ended += current.ended

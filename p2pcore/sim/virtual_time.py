@@ -35,6 +35,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+        self._clock_resolution = 1e-6  # after months a float cannot tell nanoseconds, and the next timer never comes
 
     def time(self) -> float:
         return self._jumping.passed

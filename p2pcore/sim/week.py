@@ -94,6 +94,7 @@ class Report:
     messages: dict[str, int] = field(default_factory=dict)
     octets: dict[str, int] = field(default_factory=dict)
     rounds: int = 0
+    lookups: int = 0  # of repair
     passed_on: int = 0
     trace: str = ""
 
@@ -200,6 +201,7 @@ class Week:
             report.messages[purpose] = traffic.messages
             report.octets[purpose] = traffic.octets
         report.rounds = sum(node.done.rounds for node in self._all)
+        report.lookups = sum(node.done.lookups for node in self._all)
         report.passed_on = sum(node.done.passed_on for node in self._all)
         for node in self._churn.up():
             await node.crash()
