@@ -93,8 +93,8 @@ class Outbound:
             try:
                 await self._queue.wait()
                 work = await self._queue.claim(self._under_way - self._count)
-            except QueueUnusable as failure:
-                log.exception("queue unusable", error=str(failure))
+            except Exception as failure:  # whatever it is, mail that waits must not wait for a restart
+                log.exception("queue unusable", error=repr(failure))
                 await asyncio.sleep(self._record_retry)  # a disk does not tell when it is well again
                 continue
             self._begin(work)

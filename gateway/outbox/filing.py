@@ -61,7 +61,7 @@ class Filing:
             self._wake.clear()
             try:
                 wait = await self._round()
-            except (StoreError, OSError):
+            except Exception:  # whatever it is, what is owed must not wait for a restart
                 log.exception("outbox not readable")
                 wait = self._retry
             if not self._wake.is_set():

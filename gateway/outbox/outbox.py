@@ -223,7 +223,7 @@ class Outbox:
             self._wake.clear()
             try:
                 pause = await self._start_due()
-            except (StoreError, OSError):
+            except Exception:  # whatever it is, mail that waits must not wait for a restart
                 log.exception("outbox not readable")
                 pause = self._limits.filing_retry
             if not self._under_way and not self._wake.is_set():

@@ -1,8 +1,8 @@
 """From alice's mail reader over her outbox: to bob on the network, and over a gateway's queue to another domain's MX.
 
-Her reader submits again when its dot got no reply, which is a message of its own for everybody after it; and a gateway
-that dies after the remote's dot and before it has noted the reply sends again (RFC 1047). So many more copies there may
-be, and no more.
+Her reader submits again when its dot got no reply, or 451 for an exception put behind the outbox's commit: that is a
+message of its own for everybody after it. And a gateway that dies after the remote's dot and before it has noted the
+reply sends again (RFC 1047). So many more copies there may be, and no more.
 """
 
 from collections.abc import Sequence
@@ -62,14 +62,16 @@ class Outgoing(Run):
         shown = sum(octets.endswith(content) for octets in found)
         taken = [each for each in remote.taken if each.content.endswith(content)]
         await remote.stop()
-        once = 1 + reader.unanswered
+        fault = self.watcher.fault
+        behind_commit = fault is not None and fault.kind == "exception" and fault.point.machine == self.agent.name
+        once = 1 + reader.unanswered + (behind_commit and len(reader.replies) > 1)
         return Outcome(
             message=message,
-            fault=self.watcher.fault,
+            fault=fault,
             struck=self.watcher.struck,
             acknowledged=reader.taken,
             shown=(shown, len(taken)),
-            most=(once, once + (self.watcher.fault is not None)),
+            most=(once, once + (fault is not None)),
             others=len(found) - shown + len(remote.taken) - len(taken),
             owed=owed,
             left=sum(node.left() for node in self.nodes),

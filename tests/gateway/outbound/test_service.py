@@ -16,7 +16,7 @@ from gateway.outbound.courier import Courier
 from gateway.outbound.destinations import Destinations
 from gateway.outbound.dkim import DkimSigner
 from gateway.outbound.errors import QueueUnusable
-from gateway.outbound.model import Attempt, Unit
+from gateway.outbound.model import Attempt, Unit, Work
 from gateway.outbound.mx import MailExchangers
 from gateway.outbound.network import NetworkDelivery
 from gateway.outbound.queue import Queue
@@ -209,6 +209,26 @@ async def test_an_unforeseen_error_defers(machine: Machine, mta: FakeMta, monkey
         return await deliver(unit)
 
     monkeypatch.setattr(machine.destinations, "deliver", sometimes)
+    await machine.queue.accept(new_item())
+    await machine.emptied()
+    assert len(mta.taken) == 1
+
+
+async def test_an_unforeseen_error_of_the_queue_costs_a_pause(
+    machine: Machine, mta: FakeMta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due is claimed at the next look; the dispatcher does not end."""
+    claim = machine.queue.claim
+    broken = 1
+
+    async def sometimes(room: int) -> Work:
+        nonlocal broken
+        if broken:
+            broken -= 1
+            raise ZeroDivisionError
+        return await claim(room)
+
+    monkeypatch.setattr(machine.queue, "claim", sometimes)
     await machine.queue.accept(new_item())
     await machine.emptied()
     assert len(mta.taken) == 1
