@@ -23,7 +23,7 @@ fuzz: $(READY) ## every property and fuzz test, fifty times as long as in `make 
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -n auto --dist loadfile --timeout 0 \
 		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
 
-faults: $(READY) ## every fault at every suspension of a mail's way, each a run of its own (half an hour on two idle cores)
+faults: $(READY) ## every fault at every suspension of a mail's way, each a run of its own (half an hour)
 	$(BIN)/python -m tests.faults $(FAULTS)
 
 interop: $(READY) ## real Thunderbird, Postfix, swaks and mbsync against a running p2pmail; installs them where apt works

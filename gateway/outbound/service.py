@@ -13,7 +13,7 @@ import structlog
 
 from gateway.outbound import params
 from gateway.outbound.destinations import refused
-from gateway.outbound.errors import NotDelivered, QueueUnusable
+from gateway.outbound.errors import NotDelivered
 from gateway.outbound.model import Attempt, KeptInjection, OwedReport, Unit, Work
 from gateway.outbound.queue import Queue
 from p2pcore.client.tasks import Tasks

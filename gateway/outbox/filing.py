@@ -9,7 +9,6 @@ from pathlib import Path
 
 import structlog
 
-from gateway.mailbox.errors import StoreError
 from gateway.outbox import contents, owed, rows
 from gateway.outbox.model import FileOnce
 from gateway.outbox.store import OutboxStore

@@ -16,7 +16,9 @@ from tests.faults.process import OWNER
 from tests.faults.steps import Observed, Watcher
 
 T = TypeVar("T")
-_PUT_OFF = 0.0002  # seconds that a packet in the kernel gets before time jumps
+_PUT_OFF = 0.001  # seconds that a packet in the kernel gets before time jumps
+
+_BUFFER = 128 << 10  # octets in the kernel
 
 
 class _Selector(selectors.DefaultSelector):
@@ -88,11 +90,13 @@ class FaultLoop(asyncio.SelectorEventLoop):
             owner.listening.add(sock)
         return await super().sock_accept(sock)
 
-    def _make_socket_transport(self, *args: Any, **kwargs: Any) -> asyncio.Transport:
-        return self._owned(super()._make_socket_transport(*args, **kwargs))  # type: ignore[misc]
+    def _make_socket_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> asyncio.Transport:
+        _fix_buffers(sock)
+        return self._owned(super()._make_socket_transport(sock, *args, **kwargs))  # type: ignore[misc]
 
-    def _make_ssl_transport(self, *args: Any, **kwargs: Any) -> asyncio.Transport:
-        return self._owned(super()._make_ssl_transport(*args, **kwargs))  # type: ignore[misc]
+    def _make_ssl_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> asyncio.Transport:
+        _fix_buffers(sock)
+        return self._owned(super()._make_ssl_transport(sock, *args, **kwargs))  # type: ignore[misc]
 
     def _owned(self, transport: asyncio.Transport) -> asyncio.Transport:
         if (owner := OWNER.get()) is not None:
@@ -114,3 +118,9 @@ class FaultLoop(asyncio.SelectorEventLoop):
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.troubles.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+
+def _fix_buffers(sock: socket.socket) -> None:
+    """Have the kernel take the same amount at once in every run, instead of what it learns from the others."""
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)

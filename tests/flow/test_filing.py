@@ -86,7 +86,7 @@ def test_internal_date(network: Network, alice: Reader) -> None:
 
 
 def test_cleaned_up(quiet: Site) -> None:
-    """When a message is filed its entry is acknowledged and its body deleted: nothing of it is left on the node."""
+    """When a message has been filed for sync.keep_days, its entry is acknowledged and its body deleted everywhere."""
     smtp, disk = quiet.config.smtp.listen[0], Disk(quiet)
     before = disk.objects()
     contents = [message(), message() + b"0123456789abcd\r\n" * 8_000, message() + b"0123456789abcd\r\n" * 80_000]

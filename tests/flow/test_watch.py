@@ -42,26 +42,26 @@ def test_own_name(network: Network, bob: Reader) -> None:
 
 
 def test_foreign_reverse_path(network: Network, bob: Reader) -> None:
-    """An entry that a user signed with a foreign reverse-path is not shown, and is acknowledged."""
+    """An entry that a user signed with a foreign reverse-path is not shown but reported, and is acknowledged."""
     injection = _mail(network, "ceo@bank.example", message(author=network.waiting.address))
-    assert _shown(network, bob, injection) == 0
+    assert _reported(network, bob, injection)
 
 
 @pytest.mark.parametrize("author", ["ceo@bank.example", "alice@flow.test", "waiting@flow.test>, <ceo@bank.example"])
 def test_foreign_author(network: Network, bob: Reader, author: str) -> None:
-    """An entry that a user signed for a mail with anybody else in From is not shown, and is acknowledged."""
+    """An entry that a user signed for mail with anybody else in From is not shown but reported, and is acknowledged."""
     injection = _mail(network, network.waiting.address, message(author=author))
-    assert _shown(network, bob, injection) == 0
+    assert _reported(network, bob, injection)
 
 
 @pytest.mark.parametrize(
     "trace", ["Authentication-Results: y; none\r\n", "From: ceo@bank.example\r\n", "\r\nbody", "Received: x"]
 )
 def test_foreign_trace(network: Network, bob: Reader, trace: str) -> None:
-    """A user's entry whose trace block holds more than Return-Path and Received is not shown, and is acknowledged."""
+    """A user's entry whose trace block holds more than Return-Path and Received is not shown but reported, too."""
     content = message(author=network.waiting.address)
     injection = _mail(network, network.waiting.address, content, trace=_RECEIVED + trace)
-    assert _shown(network, bob, injection) == 0
+    assert _reported(network, bob, injection)
 
 
 def test_false_signer(network: Network, bob: Reader) -> None:
@@ -74,7 +74,8 @@ def test_false_signer(network: Network, bob: Reader) -> None:
     for content in (message(), message()):
         network.send(content, "bob")
         bob.wait_for(content)
-    assert bob.count() == before + 2
+    bob.wait_until(before + 3)
+    assert sum(_is_report(bob, uid) for uid in sorted(bob.messages("1:*"))[-3:]) == 1
 
 
 def test_unverified(network: Network, bob: Reader) -> None:
@@ -109,10 +110,14 @@ def _claiming(network: Network, injection: Injection, signer: Certificate) -> Si
     return network.waiting.signer.sign([msgspec.structs.replace(statement, notification=forged)])[0]
 
 
-def _shown(network: Network, bob: Reader, injection: Injection) -> int:
-    """Inject, wait until bob's agent has acknowledged the entry, and return how many messages it has shown."""
+def _reported(network: Network, bob: Reader, injection: Injection) -> bool:
+    """Inject, wait until bob's agent has acknowledged the entry; say whether a report is all that came of it."""
     before = bob.count()
     (entry,) = injection.entries
     network.waiting.inject(injection)
     wait_until(lambda: network.disk.acknowledged(identity(entry.statement)))
-    return bob.count() - before
+    return bob.count() == before + 1 and _is_report(bob, max(bob.messages("*")))
+
+
+def _is_report(bob: Reader, uid: int) -> bool:
+    return b"$P2PMailReport" in bob.fetch(str(uid), "(FLAGS)")[uid]

@@ -31,7 +31,7 @@ class Churning:
 @pytest.fixture
 def churning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Churning]:
     """A domain of its own, since its nodes do not come back."""
-    domain = Domain(tmp_path_factory.mktemp("churn"), K, W, first_host=100)
+    domain = Domain(tmp_path_factory.mktemp("churn"), K, W, first_host=150)
     for _ in range(2 * FIRST - 1):  # beside the founder
         domain.add_node()
     gateway = domain.add_gateway()

@@ -199,8 +199,9 @@ def test_without_a_gateway_mail_waits_and_users_still_reach_each_other(
     kept, unwanted = by_recipient[recipient][0]["id"], by_recipient[f"never@{REMOTE}"][0]["id"]
     assert recipient in p2pmail(alice.agent, "queue", "show", kept)
     p2pmail(alice.agent, "queue", "remove", unwanted)
-    domain.gateways[1].start()
     assert "1 to be tried" in p2pmail(alice.agent, "queue", "retry", kept)
+    domain.gateways[1].start()
+    p2pmail(alice.agent, "queue", "retry")
     _, status = _report(alice, UNKNOWN)  # nobody could say so at RCPT
     assert "Status: 5.1.1" in status
     wait_until(lambda: bool(outside.taken(token)))
