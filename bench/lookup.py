@@ -37,6 +37,7 @@ from p2pcore.endpoint import Endpoint
 _HOST = "127.0.0.1"
 _DOMAIN = "example.org"
 _SETTLE = 2.0  # seconds after the last join, so that no introduction is still under way
+_TURN = 10  # lookups of one system before it is the other's turn, where none is dead
 _WARM_UP = 10  # lookups by every node before any dies: a network that has been running for a while
 
 console = Console(stderr=True)
@@ -181,54 +182,81 @@ def _clock() -> int:
     return int(time.time() * 1_000)
 
 
-async def measure(network: Network, dead: int, plan: Plan, together: int) -> Result:
-    """Return what `plan.lookups` lookups of random keys by random live nodes show, `together` at a time."""
-    chance = random.Random(plan.seed)
-    await network.start(plan.nodes, plan.k)
-    await asyncio.sleep(_SETTLE)
-    for asker in range(plan.nodes):
-        for _ in range(_WARM_UP):
-            await network.lookup(asker, chance.randbytes(32), plan.k)
-    numbers = chance.sample(range(plan.nodes), plan.nodes * dead // 100)
-    await network.kill(numbers)
-    living = sorted(set(range(plan.nodes)) - set(numbers))
-    ids = network.ids()
-    times: list[float] = []
-    hits = 0
+class Measurement:
+    """Lookups of random keys by random live nodes of one network, `together` at a time."""
 
-    async def one(asker: int, key: bytes) -> None:
-        nonlocal hits
+    def __init__(self, network: Network, dead: int, plan: Plan, together: int) -> None:
+        self._network = network
+        self._dead = dead
+        self._plan = plan
+        self._together = together
+        self._living: list[int] = []
+        self._work: list[tuple[int, bytes]] = []
+        self._times: list[float] = []
+        self._hits = 0
+        self._used = 0.0
+
+    async def prepare(self) -> None:
+        """Start the network, let it run for a while, and silence who is to be dead."""
+        network, plan = self._network, self._plan
+        chance = random.Random(plan.seed)
+        await network.start(plan.nodes, plan.k)
+        await asyncio.sleep(_SETTLE)
+        for asker in range(plan.nodes):
+            for _ in range(_WARM_UP):
+                await network.lookup(asker, chance.randbytes(32), plan.k)
+        numbers = chance.sample(range(plan.nodes), plan.nodes * self._dead // 100)
+        await network.kill(numbers)
+        self._living = sorted(set(range(plan.nodes)) - set(numbers))
+        for _ in range(plan.lookups):
+            self._work.append((chance.choice(self._living), hashlib.sha256(chance.randbytes(32)).digest()))
+
+    async def go_on(self, lookups: int) -> None:
+        """Measure so many of the lookups that are left."""
+        now, self._work = self._work[:lookups], self._work[lookups:]
+        used = time.process_time()
+        while now:
+            batch, now = now[: self._together], now[self._together :]
+            await asyncio.gather(*(self._one(asker, key) for asker, key in batch))
+        self._used += time.process_time() - used
+
+    async def _one(self, asker: int, key: bytes) -> None:
+        network, ids = self._network, self._network.ids()
         began = time.perf_counter()
-        found = await network.lookup(asker, key, plan.k)
-        times.append((time.perf_counter() - began) * 1_000)
+        found = await network.lookup(asker, key, self._plan.k)
+        self._times.append((time.perf_counter() - began) * 1_000)
         size = len(ids[asker])
-        candidates = (ids[number] for number in living if network.counts_asker or number != asker)
-        truth = heapq.nsmallest(plan.k, candidates, key=lambda node_id: distance(node_id, key[:size]))
-        hits += len(found & set(truth))
+        candidates = (ids[number] for number in self._living if network.counts_asker or number != asker)
+        truth = heapq.nsmallest(self._plan.k, candidates, key=lambda node_id: distance(node_id, key[:size]))
+        self._hits += len(found & set(truth))
 
-    work = [(chance.choice(living), hashlib.sha256(chance.randbytes(32)).digest()) for _ in range(plan.lookups)]
-    used = time.process_time()
-    while work:
-        batch, work = work[:together], work[together:]
-        await asyncio.gather(*(one(asker, key) for asker, key in batch))
-    cpu = (time.process_time() - used) * 1_000 / plan.lookups
-    await network.stop()
-    recall = hits / (plan.lookups * plan.k)
-    middle, slow = statistics.median(times), percentile(times, 99)
-    return Result(network.name, dead, plan.lookups, together, middle, slow, max(times), cpu, recall)
+    async def end(self) -> Result:
+        """Stop the network and return what the lookups showed."""
+        await self._network.stop()
+        times, plan = self._times, self._plan
+        recall = self._hits / (plan.lookups * plan.k)
+        middle, slow, cpu = statistics.median(times), percentile(times, 99), self._used * 1_000 / plan.lookups
+        name = self._network.name
+        return Result(name, self._dead, plan.lookups, self._together, middle, slow, max(times), cpu, recall)
 
 
 async def run(plan: Plan, shares: Sequence[int], directory: Path) -> list[Result]:
-    """Measure both systems with each share of dead nodes, on fresh networks, one after the other."""
+    """Measure both systems with each share of dead nodes, on fresh networks, by turns: other work meets both alike."""
     results = []
     for dead in shares:
         place = directory / str(dead)
         place.mkdir()
         # Where kademlia waits for the dead its lookups do not disturb each other
-        runs: list[tuple[Network, int]] = [(Ours(place), 1), (Kademlia(), plan.together if dead else 1)]
-        for network, together in runs if plan.others else runs[:1]:
-            console.print(f"{network.name}: {plan.lookups} lookups among {plan.nodes} nodes, {dead} % dead")
-            results.append(await measure(network, dead, plan, together))
+        networks: list[tuple[Network, int]] = [(Ours(place), 1), (Kademlia(), plan.together if dead else 1)]
+        measured = [Measurement(each, dead, plan, together) for each, together in networks[: 2 if plan.others else 1]]
+        turn = plan.together if dead else _TURN
+        console.print(f"{plan.lookups} lookups among {plan.nodes} nodes, {dead} % dead")
+        for measurement in measured:
+            await measurement.prepare()
+        for _ in range(0, plan.lookups, turn):
+            for measurement in measured:
+                await measurement.go_on(turn)
+        results += [await measurement.end() for measurement in measured]
     return results
 
 
