@@ -8,7 +8,7 @@ from typing import Any
 from gateway import accounts, control, joining, recovery, rotation
 from gateway.errors import OperatorError
 from gateway.office import Office
-from gateway.site import Site, read_identity
+from gateway.site import Site
 from p2pcore.clock import system_clock
 from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.directory.text_forms import from_text, to_text
@@ -66,8 +66,7 @@ class AccountCommands:
 
     def _admit(self, address: str, password: str) -> accounts.Kit:
         accounts.check_password(password)  # before the domain lists her
-        directory = self._site.account_directory(address)
-        keys = accounts.prepare_keys(directory, address, self._site.config.domain.name)
+        keys = accounts.prepare_keys(self._site, address)
         certificate = self._office.book.add_user(
             address,
             SigningKey.from_bytes(keys.signing_key).public_bytes,
@@ -82,7 +81,7 @@ class AccountCommands:
             certificate=certificate,
             authority=self._office.authority,
         )
-        return accounts.complete(directory, identity, password)
+        return accounts.complete(self._site, identity, password)
 
     async def _user_list(self, _: dict[str, Any]) -> Any:
         here = self._site.account_addresses()
@@ -119,21 +118,19 @@ class AccountCommands:
 
     async def _user_kit(self, arguments: dict[str, Any]) -> Any:
         address = self._here(arguments["address"])
-        directory = self._site.account_directory(address)
-        identity = read_identity(directory / "identity", f"user {address}")
-        kit = await asyncio.to_thread(accounts.write_kit, directory, identity)
+        identity = await asyncio.to_thread(self._site.user_identity, address)
+        kit = await asyncio.to_thread(accounts.write_kit, self._site, identity)
         return {"address": address, "kit": str(kit.path), "passphrase": kit.passphrase}
 
     async def _user_rotate(self, arguments: dict[str, Any]) -> Any:
         """Give a user here new keys; where the directory is elsewhere, return the request for them instead."""
         address, compromised = self._here(arguments["address"]), bool(arguments["compromised"])
-        directory = self._site.account_directory(address)
         if not self._office.is_here:
             if compromised:
                 raise OperatorError("--compromised goes where the directory is; ask there for `p2pmail revoke`")
-            return {"request": to_text(await asyncio.to_thread(rotation.request, directory, address))}
+            return {"request": to_text(await asyncio.to_thread(rotation.request, self._site, address))}
         answer = await asyncio.to_thread(
-            rotation.admitted, directory, address, self._office.book, compromised=compromised
+            rotation.admitted, self._site, address, self._office.book, compromised=compromised
         )
         return await self._install_keys(address, answer)
 
@@ -142,9 +139,8 @@ class AccountCommands:
         return await self._install_keys(self._here(arguments["address"]), answer.certificate)
 
     async def _install_keys(self, address: str, certificate: bytes) -> Any:
-        directory = self._site.account_directory(address)
-        identity = await asyncio.to_thread(rotation.install, directory, address, certificate, system_clock())
-        kit = await asyncio.to_thread(accounts.write_kit, directory, identity)
+        identity = await asyncio.to_thread(rotation.install, self._site, address, certificate, system_clock())
+        kit = await asyncio.to_thread(accounts.write_kit, self._site, identity)
         await self._hooks.keys_changed(address)
         return {"address": address, "kit": str(kit.path), "passphrase": kit.passphrase}
 

@@ -14,13 +14,13 @@ from gateway import backups, rotation
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.mailbox.errors import MailboxError
 from gateway.mailbox.store import MailStore
-from gateway.site import Site, make_private, read_identity, write_private
+from gateway.site import MAILBOX_KEY_SIZE, Site, make_private, write_private
 from p2pcore.clock import Clock, system_clock
 from p2pcore.crypto.certificates import Certificate, parse_certificate
 from p2pcore.crypto.files import sync_directory
-from p2pcore.crypto.identity_file import load_identity, save_identity, seal_kit
 from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.crypto.passwords import ScramVerifier, hash_for_login, hash_password, verify_password
+from p2pcore.crypto.recovery_kit import seal_kit
 from p2pcore.errors import Failure, Malformed
 from p2pcore.names import canonical_address
 from p2pcore.records import Identity
@@ -83,12 +83,12 @@ class Accounts:
         return self._open[address]
 
     def _identity(self, address: str) -> Identity:
-        directory = self._site.account_directory(address)
         try:
-            rotation.drop_old_keys(directory, self._clock())
+            rotation.drop_old_keys(self._site, address, self._clock())
         except (OSError, Failure) as error:
+            directory = self._site.account_directory(address)
             raise ConfigurationError(f"{directory}: old keys of {address}: {error}") from error
-        return read_identity(directory / "identity", f"user {address}")
+        return self._site.user_identity(address)
 
     async def close(self, address: str) -> None:
         """Close an account; does nothing where it is not open."""
@@ -172,49 +172,50 @@ def check_password(password: str) -> None:
         raise OperatorError(f"the password is too short: use at least {SHORTEST_PASSWORD} characters")
 
 
-def prepare_keys(directory: Path, address: str, domain: str) -> Identity:
-    """Return the keys in `directory`, made there first if there are none; the certificate may still be missing."""
-    path = directory / "identity"
+def prepare_keys(site: Site, address: str) -> Identity:
+    """Return the keys of the user, made first if there are none; the certificate may still be missing."""
+    path = site.account_directory(address) / "identity"
     if path.exists():
-        return load_identity(path)
-    make_private(directory)
+        return site.keys.read_identity(path)
+    make_private(path.parent)
     identity = Identity(
         role="user",
-        domain=domain,
+        domain=site.config.domain.name,
         name=address,
         signing_key=SigningKey.generate().private_bytes,
         hpke_keys=(HpkeKey.generate().private_bytes,),
         certificate=b"",
         authority=b"",
     )
-    save_identity(path, identity)
+    site.keys.write_identity(path, identity)
     return identity
 
 
-def complete(directory: Path, identity: Identity, password: str) -> Kit:
+def complete(site: Site, identity: Identity, password: str) -> Kit:
     """Install the account of a newly admitted user, with a recovery kit; as `install`."""
     check_password(password)
-    kit = write_kit(directory, identity)
-    install(directory, identity, password)
+    kit = write_kit(site, identity)
+    install(site, identity, password)
     return kit
 
 
-def install(directory: Path, identity: Identity, password: str) -> None:
+def install(site: Site, identity: Identity, password: str) -> None:
     """Write the admitted `identity`, the mailbox key and, last, the password of an account; durable on return.
 
     A mailbox that is there is kept. Raises OperatorError, OSError.
     """
     check_password(password)
+    directory = site.account_directory(identity.name)
     make_private(directory)
-    save_identity(directory / "identity", identity)
+    site.keys.write_identity(directory / "identity", identity)
     if not (directory / "mailbox.key").exists():
-        write_private(directory / "mailbox.key", secrets.token_bytes(32))
+        site.keys.write(directory / "mailbox.key", secrets.token_bytes(MAILBOX_KEY_SIZE))
     set_password(directory, password)
 
 
-def write_kit(directory: Path, identity: Identity) -> Kit:
+def write_kit(site: Site, identity: Identity) -> Kit:
     """Replace the recovery kit of an account by one under a fresh passphrase; durable on return."""
-    kit = Kit(directory / "recovery.kit", "-".join(secrets.token_hex(3) for _ in range(6)))
+    kit = Kit(site.account_directory(identity.name) / "recovery.kit", "-".join(secrets.token_hex(3) for _ in range(6)))
     write_private(kit.path, seal_kit(identity, kit.passphrase))
     return kit
 

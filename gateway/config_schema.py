@@ -101,10 +101,13 @@ class TlsSection(Section, frozen=True):
 
 
 class KeysSection(Section, frozen=True):
-    """The keys of the users' mailboxes, while they are not in use."""
+    """This machine's private keys, while they are not in use."""
 
     passphrase: Annotated[
-        str, _doc('where their passphrase comes from: "prompt", "file:PATH", "credential:NAME" (systemd); empty: none')
+        str,
+        _doc(
+            'source of their passphrase: "prompt", "file:PATH", "credential:NAME", "command:LINE"; empty: there is none'
+        ),
     ] = ""
 
 

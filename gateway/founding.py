@@ -20,7 +20,6 @@ from gateway.site import CONFIG_NAME, Site, make_private, write_private
 from p2pcore.clock import system_clock
 from p2pcore.crypto.certificates import Authority, parse_certificate
 from p2pcore.crypto.files import sync_directory
-from p2pcore.crypto.identity_file import save_identity
 from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.crypto.statements import Signer
 from p2pcore.crypto.tls import make_server_certificate
@@ -65,7 +64,7 @@ def open_directory(site: Site) -> Directory:
             "put the newest backup of it there"
         )
     try:
-        authority = Authority.load(site.authority, site.passphrase.read_text(encoding="utf-8").strip())
+        authority = Authority.load(site.authority, site.keys.read(site.passphrase).decode().strip())
         signer = Signer(SigningKey.from_bytes(identity.signing_key), parse_certificate(identity.certificate))
         book = Directory(site.address_book, site.config.domain.name, authority, signer, system_clock)
         try:
@@ -145,7 +144,8 @@ def _make_authority(site: Site) -> None:
     domain = site.config.domain.name
     passphrase = secrets.token_urlsafe(32)
     authority = Authority.create(domain, now)
-    write_private(site.passphrase, passphrase.encode())
+    make_private(site.authority)
+    site.keys.write(site.passphrase, passphrase.encode())
     authority.save(site.authority, passphrase)
     key = SigningKey.generate()
     certificate = authority.issue("directory", domain, key.public_bytes, None, now, epoch=1)
@@ -179,4 +179,4 @@ def _save(
         certificate=certificate,
         authority=authority,
     )
-    save_identity(site.identity_file(role), identity)
+    site.keys.write_identity(site.identity_file(role), identity)

@@ -23,7 +23,6 @@ from gateway.errors import ConfigurationError, OperatorError
 from gateway.founding import make_tls_certificate
 from gateway.site import CONFIG_NAME, Site, make_private, write_private
 from p2pcore.crypto.certificates import parse_certificate
-from p2pcore.crypto.identity_file import load_identity, save_identity
 from p2pcore.crypto.trust import Trust
 from p2pcore.directory import joining
 from p2pcore.directory.text_forms import from_text, to_text
@@ -153,7 +152,7 @@ def _seed(invitation: Invitation) -> dict[str, Any]:
 
 
 def _request(site: Site, invitation: Invitation) -> str:
-    keys = _keys(_identity_file(site, invitation), invitation)
+    keys = _keys(site, invitation)
     return to_text(joining.make_request(invitation, keys, _endpoint(site.config, invitation)))
 
 
@@ -173,27 +172,28 @@ def _identity_file(site: Site, invitation: Invitation) -> Path:
     return site.identity_file(invitation.role)
 
 
-def _keys(path: Path, invitation: Invitation) -> Identity:
-    """Return the keys that wait in `path` for this invitation's admission; fresh ones where there are no such."""
+def _keys(site: Site, invitation: Invitation) -> Identity:
+    """Return the keys that wait for this invitation's admission; fresh ones where there are no such."""
+    path = _identity_file(site, invitation)
     if path.exists():
-        held = load_identity(path)
+        held = site.keys.read_identity(path)
         if (held.role, held.domain, held.name) == (invitation.role, invitation.domain, invitation.name):
             return held
         if held.certificate:
             raise ConfigurationError(f"{path}: is the admitted {held.role} {held.name}; join in another directory")
     make_private(path.parent)
     identity = joining.new_identity(invitation)
-    save_identity(path, identity)
+    site.keys.write_identity(path, identity)
     return identity
 
 
 def _install(site: Site, invitation: Invitation, answer: JoinAnswer, password: str) -> Joined:
     path = _identity_file(site, invitation)
-    identity = joining.install(answer, load_identity(path), invitation)
+    identity = joining.install(answer, site.keys.read_identity(path), invitation)
     if invitation.role != "user":
-        save_identity(path, identity)
+        site.keys.write_identity(path, identity)
         return Joined(invitation.role, invitation.name)
-    kit = accounts.complete(path.parent, identity, password)
+    kit = accounts.complete(site, identity, password)
     return Joined(invitation.role, invitation.name, str(kit.path), kit.passphrase)
 
 

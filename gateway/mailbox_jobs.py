@@ -24,7 +24,7 @@ from gateway.mailbox.maintenance import Progress
 from gateway.mailbox.portable import Format
 from gateway.mailbox.store import MailStore
 from gateway.outbox.store import OutboxStore
-from gateway.site import Site, read_identity
+from gateway.site import Site
 from p2pcore.clock import system_clock
 from p2pcore.errors import Failure
 from p2pcore.names import canonical_address
@@ -186,8 +186,7 @@ def _format(arguments: dict[str, Any]) -> Format:
 
 
 def _keys(site: Site, address: str) -> tuple[Identity, bytes]:
-    identity = read_identity(site.account_directory(address) / "identity", f"user {address}")
-    return identity, site.mailbox_key(address)
+    return site.user_identity(address), site.mailbox_key(address)
 
 
 @asynccontextmanager

@@ -9,9 +9,9 @@ from gateway import accounts, rotation
 from gateway import config as configuration
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.founding import make_tls_certificate
-from gateway.site import Site, make_private, read_identity, write_private
+from gateway.site import Site, make_private, write_private
 from p2pcore.clock import system_clock
-from p2pcore.crypto.identity_file import open_kit
+from p2pcore.crypto.recovery_kit import open_kit
 from p2pcore.crypto.trust import Trust
 from p2pcore.errors import Malformed
 from p2pcore.names import canonical_address
@@ -39,13 +39,12 @@ def recover_account(site: Site, identity: Identity, password: str) -> bool:
         raise OperatorError(f"the kit is of {identity.name}, not of a user of {site.config.domain.name}")
     if "agent" not in site.config.domain.roles:
         raise OperatorError(f"{site.config_file}: no agent runs here; -c FILE of a new directory makes a site")
-    directory = site.account_directory(identity.name)
     if identity.name in site.account_addresses():
-        held = read_identity(directory / "identity", f"user {identity.name}")
-        if not rotation.add_old_keys(directory, held, identity.hpke_keys, system_clock()):
+        held = site.user_identity(identity.name)
+        if not rotation.add_old_keys(site, held, identity.hpke_keys, system_clock()):
             raise OperatorError(f"{identity.name}: has an account here already; nothing was changed")
         return False
-    accounts.install(directory, identity, password)
+    accounts.install(site, identity, password)
     return True
 
 
@@ -65,7 +64,7 @@ def recover_site(config_file: Path, identity: Identity, password: str, overrides
     try:
         make_private(site.directory)
         with site.locked():
-            accounts.install(site.account_directory(identity.name), identity, password)
+            accounts.install(site, identity, password)
             make_tls_certificate(site)
             write_private(config_file, configuration.render(config).encode())
     except OSError as error:

@@ -17,10 +17,10 @@ from gateway.outbound.network import NetworkDelivery
 from gateway.outbound.queue import Queue
 from gateway.outbound.schedule import Schedule
 from gateway.outbound.service import Outbound
-from gateway.outbound.storage_key import KEY_NAME, load_storage_key
+from gateway.outbound.storage_key import load_storage_key
 from gateway.outbound.sts_cache import PolicyCache
 from gateway.resolver import Resolver
-from gateway.site import Site
+from gateway.site import QUEUE_KEY, Site
 from gateway.smtp.relay import RelayServer
 from gateway.smtp.settings import RelaySettings, SmtpLimits
 from gateway.starting import starting
@@ -87,7 +87,7 @@ async def start_relaying(
     config, hostname = site.config, site.config.smtp.hostname
     directory = site.directory / "gateway-queue"
     with starting(f"{directory}"):
-        key = await asyncio.to_thread(load_storage_key, site.directory / KEY_NAME, directory)
+        key = await asyncio.to_thread(load_storage_key, site.keys, site.directory / QUEUE_KEY, directory)
         schedule = Schedule(config.outbound.retry_first * 1_000, config.outbound.retry_last * 1_000)
         queue = Queue(directory, key, clock, schedule=schedule)
         stack.push_async_callback(queue.close)

@@ -18,7 +18,7 @@ from gateway.site import Site
 from p2pcore import params
 from p2pcore.client.replicas import Replicas
 from p2pcore.crypto.certificates import Certificate
-from p2pcore.crypto.identity_file import load_identity, save_identity
+from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import SigningKey
 from p2pcore.crypto.statements import Signer
 from p2pcore.errors import CertificateRefused
@@ -33,8 +33,9 @@ WhenRenewed = Callable[[Identity], None]
 class Renewals:
     """Follows certificates for as long as their holders run."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, keys: KeyFiles) -> None:
         self._network = network
+        self._keys = keys
         self._followed: list[tuple[Signer, Successor]] = []
         names = network.names
         assert names is not None
@@ -55,7 +56,7 @@ class Renewals:
         signer = self._network.signers.of(identity)
 
         async def adopted(certificate: Certificate) -> None:
-            renewed = await asyncio.to_thread(_save_renewed, path, certificate)
+            renewed = await asyncio.to_thread(_save_renewed, self._keys, path, certificate)
             if when_renewed is not None:
                 when_renewed(renewed)
 
@@ -105,14 +106,14 @@ def _names_another(record: DomainRecord, certificate: Certificate) -> bool:
     return bool(listed) and certificate.fingerprint not in listed
 
 
-def _save_renewed(path: Path, certificate: Certificate) -> Identity:
+def _save_renewed(keys: KeyFiles, path: Path, certificate: Certificate) -> Identity:
     """Put `certificate` into the identity in `path`; durable on return.
 
-    Raises OSError, Malformed, CertificateRefused.
+    Raises OSError, Malformed, Tampered, CertificateRefused.
     """
-    held = load_identity(path)
+    held = keys.read_identity(path)
     if SigningKey.from_bytes(held.signing_key).public_bytes != certificate.public_key:
         raise CertificateRefused(f"{path}: holds another key by now")
     renewed = msgspec.structs.replace(held, certificate=certificate.der)
-    save_identity(path, renewed)
+    keys.write_identity(path, renewed)
     return renewed

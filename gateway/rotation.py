@@ -13,9 +13,8 @@ from pathlib import Path
 import msgspec
 
 from gateway.errors import OperatorError
-from gateway.site import read_identity, write_private
+from gateway.site import Site, write_private
 from p2pcore import params
-from p2pcore.crypto.identity_file import load_identity, save_identity
 from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.directory.directory import Directory
 from p2pcore.directory.rotation import make_key_request, new_keys, with_certificate
@@ -28,70 +27,73 @@ _NEXT = "identity.next"
 _RETIRED = "retired-keys"
 
 
-def request(directory: Path, address: str) -> KeyRequest:
-    """Return the request for new keys of the account in `directory`; the keys are on disk."""
-    held = read_identity(directory / "identity", f"user {address}")
-    return make_key_request(held, _waiting(directory, held))
+def request(site: Site, address: str) -> KeyRequest:
+    """Return the request for new keys of the account of `address`; the keys are on disk."""
+    held = site.user_identity(address)
+    return make_key_request(held, _waiting(site, held))
 
 
-def admitted(directory: Path, address: str, book: Directory, *, compromised: bool) -> bytes:
+def admitted(site: Site, address: str, book: Directory, *, compromised: bool) -> bytes:
     """Have the directory on this machine list new keys of the account; return their certificate (DER)."""
-    held = read_identity(directory / "identity", f"user {address}")
-    fresh = _waiting(directory, held)
+    fresh = _waiting(site, site.user_identity(address))
     signing, hpke = SigningKey.from_bytes(fresh.signing_key), HpkeKey.from_bytes(fresh.hpke_keys[0])
     return book.rotate_user(address, signing.public_bytes, hpke.public_bytes, compromised=compromised)
 
 
-def install(directory: Path, address: str, certificate: bytes, now: int) -> Identity:
+def install(site: Site, address: str, certificate: bytes, now: int) -> Identity:
     """Let the account have the keys that wait, under `certificate` (DER); durable on return.
 
     Raises OperatorError (none wait), CertificateRefused.
     """
-    held = read_identity(directory / "identity", f"user {address}")
+    directory = site.account_directory(address)
+    held = site.user_identity(address)
     path = directory / _NEXT
     if not path.exists():
         raise OperatorError(f"{address}: no new keys wait for this answer; begin with `p2pmail user rotate {address}`")
-    identity = with_certificate(_waiting(directory, held), certificate)
+    identity = with_certificate(_waiting(site, held), certificate)
     _note_retired(directory, held.hpke_keys, now + KEPT)
-    save_identity(directory / "identity", identity)
+    site.keys.write_identity(directory / "identity", identity)
     path.unlink()
     return identity
 
 
-def add_old_keys(directory: Path, held: Identity, hpke_keys: tuple[bytes, ...], now: int) -> bool:
+def add_old_keys(site: Site, held: Identity, hpke_keys: tuple[bytes, ...], now: int) -> bool:
     """Let the account open with `hpke_keys` as well, as long as anything sealed to them may live; False: it could.
 
     Durable on return.
     """
     missing = tuple(key for key in hpke_keys if key not in held.hpke_keys)
     if missing:
+        directory = site.account_directory(held.name)
         _note_retired(directory, missing, now + KEPT)
-        save_identity(directory / "identity", msgspec.structs.replace(held, hpke_keys=(*held.hpke_keys, *missing)))
+        longer = msgspec.structs.replace(held, hpke_keys=(*held.hpke_keys, *missing))
+        site.keys.write_identity(directory / "identity", longer)
     return bool(missing)
 
 
-def drop_old_keys(directory: Path, now: int) -> None:
-    """Forget the HPKE keys to which nothing that is sealed can live any more. Raises OSError, Malformed."""
+def drop_old_keys(site: Site, address: str, now: int) -> None:
+    """Forget the HPKE keys to which nothing that is sealed can live any more. Raises OSError, Failure."""
+    directory = site.account_directory(address)
     retired = _retired(directory)
     over = {key.hpke_key for key in retired if key.until <= now}
     if not over:
         return
-    held = load_identity(directory / "identity")
+    held = site.keys.read_identity(directory / "identity")
     newest, *old = held.hpke_keys
     kept = tuple(key for key in old if _fingerprint(key) not in over)
-    save_identity(directory / "identity", msgspec.structs.replace(held, hpke_keys=(newest, *kept)))
+    site.keys.write_identity(directory / "identity", msgspec.structs.replace(held, hpke_keys=(newest, *kept)))
     _write_retired(directory, [key for key in retired if key.hpke_key not in over])
 
 
-def _waiting(directory: Path, held: Identity) -> Identity:
-    """Return the new keys that wait in `directory`, fresh ones where there are none."""
-    path = directory / _NEXT
+def _waiting(site: Site, held: Identity) -> Identity:
+    """Return the new keys that wait for the user who holds `held`, fresh ones where there are none."""
+    path = site.account_directory(held.name) / _NEXT
     if path.exists():
-        waiting = load_identity(path)
+        waiting = site.keys.read_identity(path)
         if waiting.signing_key != held.signing_key:
             return msgspec.structs.replace(waiting, hpke_keys=(waiting.hpke_keys[0], *held.hpke_keys))
     fresh = new_keys(held)
-    save_identity(path, fresh)
+    site.keys.write_identity(path, fresh)
     return fresh
 
 

@@ -32,14 +32,17 @@ from gateway import config as configuration
 from gateway.config import Config
 from gateway.config_rules import dkim_ed25519_selector, dkim_selector
 from gateway.errors import ConfigurationError, OperatorError
-from gateway.passphrases import Passphrase, read_mailbox_key
+from gateway.passphrases import obtain
 from p2pcore.crypto.dkim_keys import make_dkim_key, make_ed25519_dkim_key
 from p2pcore.crypto.files import replace_file, sync_directory
-from p2pcore.crypto.identity_file import load_identity
+from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.errors import Failure
 from p2pcore.records import Identity, Role
 
 CONFIG_NAME = "p2pmail.toml"
+QUEUE_KEY = "gateway-queue.key"
+MAILBOX_KEY_SIZE = 32  # octets
+_USER_KEYS = ("identity", "identity.next", "mailbox.key")
 _MACHINE_ROLES: tuple[Role, ...] = ("node", "gateway", "directory")
 
 
@@ -61,7 +64,8 @@ class Site:
         self.temporary = self.directory / "tmp"
         self.control_socket = self.directory / "control.sock"
         self.tls = self.directory / "tls"
-        self.key_passphrase = Passphrase(config.keys.passphrase, self.directory)
+        source = config.keys.passphrase
+        self.keys = KeyFiles((lambda: obtain(source, self.directory)) if source else None)
 
     @classmethod
     def open(cls, config_file: Path, overrides: tuple[str, ...] = ()) -> "Site":
@@ -74,7 +78,7 @@ class Site:
 
     def identity(self, role: Role) -> Identity:
         """Return this machine's identity as `role`. Raises ConfigurationError where it has none."""
-        return read_identity(self.identity_file(role), f"role {role}")
+        return self._read_identity(self.identity_file(role), f"role {role}")
 
     def own_identity(self) -> Identity:
         """Return the identity under which this machine itself speaks: its first role's, or its first user's.
@@ -87,7 +91,7 @@ class Site:
         failure = ConfigurationError(f"{self.accounts}: no user has an account here; `p2pmail join` an invited one")
         for address in self.account_addresses():
             try:
-                return read_identity(self.account_directory(address) / "identity", f"user {address}")
+                return self.user_identity(address)
             except ConfigurationError as error:
                 failure = error  # one damaged account does not stop the others
         raise failure
@@ -96,9 +100,45 @@ class Site:
         """Return the directory of the user with this canonical address."""
         return self.accounts / quote(address, safe="@+._-")
 
+    def user_identity(self, address: str) -> Identity:
+        """Return the identity of the user with this canonical address. Raises ConfigurationError."""
+        return self._read_identity(self.account_directory(address) / "identity", f"user {address}")
+
     def mailbox_key(self, address: str) -> bytes:
         """Return the key of the mailbox of the user with this canonical address. Raises ConfigurationError."""
-        return read_mailbox_key(self.account_directory(address) / "mailbox.key", self.key_passphrase)
+        path = self.account_directory(address) / "mailbox.key"
+        key = self.read_key(path, f"user {address}")
+        if len(key) != MAILBOX_KEY_SIZE:
+            raise ConfigurationError(f"{path}: {len(key)} octets, not a mailbox key")
+        return key
+
+    def read_key(self, path: Path, what: str) -> bytes:
+        """Return the private key in `path`. Raises ConfigurationError that names `what` it is needed for."""
+        with _named(path, what):
+            return self.keys.read(path)
+
+    def key_files(self) -> tuple[Path, ...]:
+        """Return every file with private keys that `keys.passphrase` protects and that is there."""
+        own = [*self.directory.glob("*.identity"), self.directory / QUEUE_KEY, self.passphrase]
+        of_users = [path for name in _USER_KEYS for path in self.accounts.glob(f"*/{name}")]
+        return tuple(sorted(path for path in (*own, *self.directory.glob("dkim*.pem"), *of_users) if path.is_file()))
+
+    def unseal_keys(self) -> tuple[Path, ...]:
+        """Let every private key here lie open until the next start; return the files. Raises ConfigurationError."""
+        files = self.key_files()
+        for path in files:
+            with _named(path, "keys.passphrase"):
+                self.keys.read(path)  # none is changed unless all can be
+        for path in files:
+            with _named(path, "keys.passphrase"):
+                self.keys.unseal(path)
+        return files
+
+    def seal_keys(self) -> None:
+        """Put every private key that lies open under the passphrase, if there is one. Raises ConfigurationError."""
+        for path in self.key_files():
+            with _named(path, "keys.passphrase"):
+                self.keys.seal(path)
 
     def account_addresses(self) -> tuple[str, ...]:
         """Return the canonical addresses that have a complete account here, sorted."""
@@ -126,9 +166,18 @@ class Site:
         ):
             path = self.directory / name
             if not path.exists():
-                write_private(path, make())
-            keys[selector] = path.read_bytes()
+                self.keys.write(path, make())
+            keys[selector] = self.read_key(path, f"selector {selector}")
         return keys
+
+    def _read_identity(self, path: Path, what: str) -> Identity:
+        with _named(path, what):
+            identity = self.keys.read_identity(path)
+        if not identity.certificate:
+            raise ConfigurationError(
+                f"{path}: {what}: not admitted yet; run `p2pmail join` with the answer of `ca sign`"
+            )
+        return identity
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -154,17 +203,15 @@ class SiteBusy(ConfigurationError):
     """Another process holds the site's lock."""
 
 
-def read_identity(path: Path, what: str) -> Identity:
-    """Return the identity in `path`. Raises ConfigurationError that names `what` it is needed for."""
+@contextmanager
+def _named(path: Path, what: str) -> Iterator[None]:
+    """Raises ConfigurationError that names the file of keys and `what` it is needed for."""
     try:
-        identity = load_identity(path)
+        yield
     except OSError as error:
-        raise ConfigurationError(f"{path}: {what}: cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{path}: {what}: cannot be read or written: {error.strerror}") from error
     except Failure as error:
-        raise ConfigurationError(f"{path}: {what}: {error}") from error
-    if not identity.certificate:
-        raise ConfigurationError(f"{path}: {what}: not admitted yet; run `p2pmail join` with the answer of `ca sign`")
-    return identity
+        raise ConfigurationError(f"{what}: {error}") from error
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from gateway.cli import demo, directory, dns, doctor, init, join, machine, mailbox, plan, queue, run, status, user
+from gateway.cli import demo, directory, dns, doctor, init, join, keys, machine, mailbox, plan, queue, run, status, user
 from gateway.errors import OperatorError
 from p2pcore.errors import Failure
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (init, run, status, plan, user, mailbox, queue, directory, machine, join, dns, doctor, demo):
+for module in (init, run, status, plan, user, mailbox, keys, queue, directory, machine, join, dns, doctor, demo):
     module.register(app)
 
 

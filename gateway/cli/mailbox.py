@@ -12,9 +12,7 @@ from gateway import mailbox_jobs
 from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
 from gateway.errors import OperatorError
 from gateway.mailbox.portable import Format
-from gateway.passphrases import unseal
 from gateway.site import Site
-from p2pcore.names import canonical_address
 
 Address = Annotated[str, typer.Argument(help="Her mail address; her account is on this machine.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the mail lies outside: mbox, maildir or eml.")]
@@ -71,16 +69,6 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Put a backup in place of a user's mailbox and outbox; what was there is kept beside them."""
         _carry_out(config, "restore", address, path=directory)
-
-    @mailbox.command("unseal")
-    def unseal_key(address: Address, config: ConfigFile = DEFAULT_CONFIG) -> None:
-        """Take a mailbox's key from under its passphrase, to change or drop keys.passphrase before the next start."""
-        site = Site.open(config)
-        whose = canonical_address(address)
-        if whose not in site.account_addresses():
-            raise OperatorError(f"{whose}: has no account on this machine; `p2pmail user list` shows who has")
-        unseal(site.account_directory(whose) / "mailbox.key", site.key_passphrase)
-        print(f"The key of {whose}'s mailbox lies open. Now change keys.passphrase.")
 
 
 def _carry_out(config: Path, operation: str, address: str, **more: Any) -> None:

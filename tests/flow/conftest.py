@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.site import Site, read_identity
+from gateway.site import Site
 from p2pcore.crypto.keys import HpkeKey
 from p2pcore.crypto.notifications import open_notification
 from p2pcore.endpoint import Endpoint
@@ -88,7 +88,7 @@ class Several:
         """Whether the body and the entry of the newest mail to the user are on every node."""
         inbox = inbox_key(self.address)
         newest = max((entry for disk in self.disks for entry in disk.entries(inbox)), key=lambda entry: entry.issued)
-        keys = read_identity(self.agent.account_directory(self.address) / "identity", self.address).hpke_keys
+        keys = self.agent.user_identity(self.address).hpke_keys
         notification = open_notification(
             newest.notification, [HpkeKey.from_bytes(key) for key in keys], inbox, newest.signer
         )

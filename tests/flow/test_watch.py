@@ -5,7 +5,7 @@ import pytest
 
 from p2pcore.clock import system_clock
 from p2pcore.crypto.certificates import Certificate, parse_certificate
-from p2pcore.crypto.identity_file import load_identity
+from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import HpkeKey
 from p2pcore.crypto.notifications import open_notification, seal_notification
 from p2pcore.mail.injection import Injection, RecipientPart, prepare
@@ -88,7 +88,7 @@ def test_unverified(network: Network, bob: Reader) -> None:
 
 
 def _identity_of_bob(network: Network) -> Identity:
-    return load_identity(network.site.account_directory(network.address("bob")) / "identity")
+    return KeyFiles().read_identity(network.site.account_directory(network.address("bob")) / "identity")
 
 
 def _mail(network: Network, reverse_path: str, content: bytes, *, trace: str = "") -> Injection:

@@ -69,10 +69,10 @@ READERS: Final[dict[str, str]] = {
     "p2pcore.crypto.certificate_parsing:parse_certificate": (
         "tests/p2pcore/crypto/test_certificates.py::test_damaged_certificates"
     ),
-    "p2pcore.crypto.identity_file:load_identity": "tests/fuzz/test_files.py::test_identities",
+    "p2pcore.crypto.key_files:KeyFiles.read_identity": "tests/fuzz/test_files.py::test_identities",
     "p2pcore.crypto.segments:read_header": "tests/p2pcore/crypto/test_sealing.py::test_arbitrary_octets",
     "p2pcore.crypto.signature_base:read_own": "tests/p2pcore/crypto/test_signature_base.py::test_reading_any_header",
-    "p2pcore.crypto.identity_file:open_kit": "tests/fuzz/test_files.py::test_kits",
+    "p2pcore.crypto.recovery_kit:open_kit": "tests/fuzz/test_files.py::test_kits",
     "p2pcore.crypto.keys:HpkeKey.from_bytes": "tests/fuzz/test_files.py::test_private_keys",
     "p2pcore.crypto.keys:HpkePublic.from_bytes": "tests/fuzz/test_files.py::test_public_keys",
     "p2pcore.crypto.keys:SigningKey.from_bytes": "tests/fuzz/test_files.py::test_signing_keys",

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2pcore.crypto.hpke_suites import BY_PRIVATE_SIZE, BY_PUBLIC_SIZE
-from p2pcore.crypto.identity_file import load_identity, open_kit
+from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import HpkeKey, HpkePublic, SigningKey
 from p2pcore.crypto.passwords import ScramVerifier
+from p2pcore.crypto.recovery_kit import open_kit
 from p2pcore.errors import CertificateRefused, Malformed, Tampered
 from p2pcore.mail.injection import Injection
 from p2pcore.mail.record_file import load_record
@@ -36,7 +37,7 @@ def test_identities(tmp_path: Path, octets: bytes, place: int) -> None:
     for content in (octets, genuine[:place] + octets + genuine[place + len(octets) :]):
         path.write_bytes(content)
         with contextlib.suppress(Malformed):
-            identity = load_identity(path)
+            identity = KeyFiles().read_identity(path)
             assert decode(Identity, encode(identity)) == identity
 
 

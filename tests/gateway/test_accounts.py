@@ -12,8 +12,8 @@ from gateway.administration import administer
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.mailbox.store import MailStore
 from gateway.site import Site
-from p2pcore.crypto.identity_file import load_identity, open_kit
 from p2pcore.crypto.passwords import ScramVerifier, hash_password
+from p2pcore.crypto.recovery_kit import open_kit
 from tests.gateway.sites import ALICE, PASSWORD
 
 
@@ -92,9 +92,8 @@ def test_everything_is_private(alice: Site) -> None:
 
 def test_keys_are_made_once(site: Site) -> None:
     """An interrupted addition's keys are taken up again."""
-    directory = site.account_directory(ALICE)
-    first = accounts.prepare_keys(directory, ALICE, "example.org")
-    assert accounts.prepare_keys(directory, ALICE, "example.org") == first
+    first = accounts.prepare_keys(site, ALICE)
+    assert accounts.prepare_keys(site, ALICE) == first
     assert site.account_addresses() == ()
 
 
@@ -117,9 +116,8 @@ def test_retired_account_keeps_its_mail(alice: Site) -> None:
 
 def test_kit_opens_with_its_passphrase_only(alice: Site) -> None:
     """Each kit has a passphrase of its own, and holds her identity."""
-    directory = alice.account_directory(ALICE)
-    identity = load_identity(directory / "identity")
-    first, second = accounts.write_kit(directory, identity), accounts.write_kit(directory, identity)
+    identity = alice.user_identity(ALICE)
+    first, second = accounts.write_kit(alice, identity), accounts.write_kit(alice, identity)
     assert first.passphrase != second.passphrase
     assert open_kit(second.path.read_bytes(), second.passphrase) == identity
 

@@ -14,7 +14,8 @@ from gateway.site import Site, SiteBusy
 from p2pcore import params
 from p2pcore.clock import system_clock
 from p2pcore.crypto.certificates import parse_certificate
-from p2pcore.crypto.identity_file import load_identity, open_kit
+from p2pcore.crypto.key_files import KeyFiles
+from p2pcore.crypto.recovery_kit import open_kit
 from p2pcore.directory.errors import AddressTaken, NotListed, ReplicationRefused
 from p2pcore.errors import Malformed, NoSuchAddress, Tampered
 from tests.gateway import sites
@@ -36,7 +37,7 @@ def test_user_add(site: Site) -> None:
     assert added["address"] == ALICE
     assert site.account_addresses() == (ALICE,)
     kit = open_kit(Path(added["kit"]).read_bytes(), added["passphrase"])
-    assert kit == load_identity(site.account_directory(ALICE) / "identity")
+    assert kit == KeyFiles().read_identity(site.account_directory(ALICE) / "identity")
     assert administer(site, "user-list") == [{"address": ALICE, "aliases": [], "here": True}]
     with pytest.raises(OperatorError, match="has an account here already"):
         add(site)
@@ -67,9 +68,9 @@ def test_user_add_is_taken_up_again(site: Site, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(KeyboardInterrupt):
             add(site)
     assert site.account_addresses() == ()
-    keys = load_identity(site.account_directory(ALICE) / "identity")
+    keys = KeyFiles().read_identity(site.account_directory(ALICE) / "identity")
     add(site)
-    assert load_identity(site.account_directory(ALICE) / "identity").signing_key == keys.signing_key
+    assert KeyFiles().read_identity(site.account_directory(ALICE) / "identity").signing_key == keys.signing_key
     assert listed(site) == [ALICE]
 
 

@@ -11,7 +11,8 @@ from gateway.errors import ConfigurationError, OperatorError
 from gateway.joining import Joined, finish_join, request_admission
 from gateway.recovery import opened, recover_site
 from gateway.site import CONFIG_NAME, Site
-from p2pcore.crypto.identity_file import load_identity, open_kit
+from p2pcore.crypto.key_files import KeyFiles
+from p2pcore.crypto.recovery_kit import open_kit
 from p2pcore.crypto.trust import Trust
 from p2pcore.directory.errors import InvitationRefused
 from p2pcore.directory.text_forms import from_text, to_text
@@ -169,7 +170,7 @@ def test_second_invitation_in_one_directory(site: Site, tmp_path: Path) -> None:
     with pytest.raises(CertificateRefused):
         finish_join(tmp_path / "new", sign(site, first), PASSWORD)
     assert finish_join(tmp_path / "new", sign(site, second), PASSWORD).name == "mx2.example.org"
-    assert load_identity(tmp_path / "new" / "gateway.identity").name == "mx2.example.org"
+    assert KeyFiles().read_identity(tmp_path / "new" / "gateway.identity").name == "mx2.example.org"
 
 
 def test_code_works_once(site: Site, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gateway.mail.submission import Submission
 from gateway.main import running
 from gateway.outbox import rows
 from gateway.outbox.store import OutboxStore
-from gateway.site import Site, read_identity
+from gateway.site import Site
 from tests.gateway.sites import ALICE, BOB, PASSWORD
 from tests.gateway.test_status import asked
 
@@ -142,7 +142,7 @@ async def test_killed_while_a_restore_is_moved_in(hers: Site, tmp_path: Path, st
             made.append(path)
         return real(path, target)
 
-    identity = read_identity(directory / "identity", "test")
+    identity = hers.user_identity(ALICE)
     with monkeypatch.context() as dying:
         dying.setattr(Path, "rename", rename)
         with pytest.raises(InterruptedError):

@@ -1,86 +1,148 @@
-"""Mailbox keys at rest: under a passphrase where one is wanted, wherever it comes from."""
+"""Where the passphrase of a machine's keys comes from, and that all its keys are under it."""
 
+import asyncio
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
+from gateway.administration import administer
 from gateway.errors import ConfigurationError
-from gateway.passphrases import Passphrase, read_mailbox_key, unseal
-
-KEY = bytes(range(32))
+from gateway.joining import finish_join, request_admission
+from gateway.main import running
+from gateway.passphrases import obtain
+from gateway.site import CONFIG_NAME, Site
+from tests.gateway import sites
+from tests.gateway.sites import ALICE, BOB, PASSWORD
 
 pytestmark = pytest.mark.usefixtures("weak_passphrases")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    (tmp_path / "mailbox.key").write_bytes(KEY)
+def says(text: str, exit_code: int = 0) -> str:
+    """A source that is a command which prints `text`."""
+    return "command:" + shlex.join([sys.executable, "-c", f"import sys; print({text!r}); sys.exit({exit_code})"])
+
+
+@pytest.mark.parametrize("source", ["file:phrase", "credential:phrase", "prompt", says("open sesame\nnot this")])
+def test_sources(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's, a credential's or a command's first line, or what a person types."""
     (tmp_path / "phrase").write_text("open sesame\r\nwhatever\n")
-    return tmp_path / "mailbox.key"
-
-
-@pytest.mark.parametrize("source", ["file:phrase", "credential:phrase", "prompt"])
-def test_sealed_when_first_opened(path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key is the same ever after, and not on disk any more; the passphrase is asked for once."""
-    asked: list[str] = []
-
-    def ask(prompt: str) -> str:
-        asked.append(prompt)
-        return "open sesame"
-
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(path.parent))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("getpass.getpass", ask)
-    passphrase = Passphrase(source, path.parent)
-    assert read_mailbox_key(path, passphrase) == KEY
-    assert KEY not in path.read_bytes()
-    assert read_mailbox_key(path, passphrase) == KEY
-    assert len(asked) == (source == "prompt")
-    assert read_mailbox_key(path, Passphrase("file:phrase", path.parent)) == KEY
-    unseal(path, passphrase)
-    assert read_mailbox_key(path, Passphrase("", path.parent)) == KEY
-
-
-def test_without_one_the_key_lies_open(path: Path) -> None:
-    """Nothing changes where no passphrase is wanted."""
-    assert read_mailbox_key(path, Passphrase("", path.parent)) == KEY
-    assert path.read_bytes() == KEY
-
-
-def test_a_wrong_or_missing_passphrase(path: Path) -> None:
-    """The key stays as it is, and one line names the file and the configuration's key."""
-    read_mailbox_key(path, Passphrase("file:phrase", path.parent))
-    sealed = path.read_bytes()
-    (path.parent / "phrase").write_text("another\n")
-    with pytest.raises(ConfigurationError, match=r"mailbox\.key.*wrong passphrase"):
-        read_mailbox_key(path, Passphrase("file:phrase", path.parent))
-    with pytest.raises(ConfigurationError, match=r"keys\.passphrase"):
-        read_mailbox_key(path, Passphrase("", path.parent))
-    assert path.read_bytes() == sealed
-
-
-@pytest.mark.parametrize("source", ["file:none", "credential:phrase", "credential:../x", "prompt", "keyring", "file:"])
-def test_a_source_that_gives_none(path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is named, and the key is left as it is."""
-    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
-    with pytest.raises(ConfigurationError, match=r"keys\.passphrase"):
-        read_mailbox_key(path, Passphrase(source, path.parent))
-    assert path.read_bytes() == KEY
-
-
-def test_an_empty_passphrase(path: Path) -> None:
-    """It is none."""
-    (path.parent / "phrase").write_text("\n")
-    with pytest.raises(ConfigurationError, match="empty"):
-        read_mailbox_key(path, Passphrase("file:phrase", path.parent))
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "open sesame")
+    assert obtain(source, tmp_path) == "open sesame"
 
 
 @pytest.mark.parametrize(
-    "octets", [b"", KEY + b"x", b"p2pmail mailbox key 1\n", b"p2pmail mailbox key 1\n" + bytes(60)]
+    "source",
+    [
+        "file:none",
+        "file:",
+        "credential:phrase",
+        "credential:../x",
+        "prompt",
+        "keyring",
+        "command:",
+        "command:/nowhere/at-all",
+        "command:'unbalanced",
+        says("open sesame", exit_code=1),
+        says(""),
+    ],
 )
-def test_what_is_no_key(path: Path, octets: bytes) -> None:
-    """Damage is said in words."""
-    path.write_bytes(octets)
-    with pytest.raises(ConfigurationError, match=r"mailbox\.key"):
-        read_mailbox_key(path, Passphrase("file:phrase", path.parent))
+def test_a_source_that_gives_none(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named with its key."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    with pytest.raises(ConfigurationError, match=r"keys\.passphrase"):
+        obtain(source, tmp_path)
+
+
+def secrets_of(site: Site) -> list[bytes]:
+    """Every private key of a site, as it would lie on disk."""
+    identities = [site.identity(role) for role in ("node", "gateway", "directory") if site.identity_file(role).exists()]
+    identities += [site.user_identity(address) for address in site.account_addresses()]
+    keys = [key for identity in identities for key in (identity.signing_key, *identity.hpke_keys)]
+    keys += [site.mailbox_key(address) for address in site.account_addresses()]
+    others = [path for path in site.key_files() if path.name.startswith(("dkim", "gateway-queue", "passphrase"))]
+    return [*keys, *(site.read_key(path, "test") for path in others)]
+
+
+def lying_open(site: Site) -> list[bytes]:
+    """Those of them that some file of the site holds in clear."""
+    files = [path.read_bytes() for path in site.directory.rglob("*") if path.is_file()]
+    return [key for key in secrets_of(site) if any(key in content for content in files)]
+
+
+async def start_once(site: Site) -> None:
+    with site.locked():
+        async with running(site):
+            pass
+
+
+def protected(site: Site) -> Site:
+    """The same site with a passphrase for its keys."""
+    (site.directory / "phrase").write_text("open sesame\n")
+    text = site.config_file.read_text().replace('passphrase = ""', 'passphrase = "file:phrase"')
+    site.config_file.write_text(text)
+    return Site.open(site.config_file)
+
+
+def test_every_key_of_a_machine(site: Site) -> None:
+    """From the first start with a passphrase on no key lies open, whatever is added later; `unseal` undoes that."""
+    administer(site, "user-add", address=ALICE, password=PASSWORD)
+    asyncio.run(start_once(site))
+    before = secrets_of(site)
+    assert len(lying_open(site)) == len(before) >= 11
+    hidden = protected(site)
+    asyncio.run(start_once(hidden))
+    assert secrets_of(hidden) == before
+    assert lying_open(hidden) == []
+    administer(hidden, "user-add", address=BOB, password=PASSWORD)
+    administer(hidden, "user-rotate", address=ALICE, compromised=False)
+    assert lying_open(hidden) == []
+    after = secrets_of(hidden)
+    assert len(after) > len(before)
+    asyncio.run(start_once(hidden))
+    assert secrets_of(Site.open(hidden.config_file)) == after
+    assert len(hidden.unseal_keys()) == len(hidden.key_files())
+    assert len(lying_open(hidden)) == len(after)
+    assert secrets_of(Site.open(site.config_file, ('keys.passphrase=""',))) == after
+
+
+def test_who_joins(site: Site, tmp_path: Path) -> None:
+    """A machine that joins with a passphrase has never had a key lying open."""
+    (tmp_path / "phrase").write_text("open sesame\n")
+    home = tmp_path / "home"
+    overrides = [*sites.endpoints(), f'keys.passphrase="file:{tmp_path / "phrase"}"']
+    invitation = administer(site, "invite", role="user", name=ALICE)["text"]
+    request = request_admission(home, invitation, overrides)
+    finish_join(home, administer(site, "sign", request=request)["text"], PASSWORD)
+    hers = Site.open(home / CONFIG_NAME)
+    assert len(secrets_of(hers)) == 3
+    assert lying_open(hers) == []
+
+
+@pytest.mark.parametrize("octets", [b"", bytes(31), bytes(33)])
+def test_what_is_no_mailbox_key(site: Site, octets: bytes) -> None:
+    """A mailbox key of another size is named."""
+    administer(site, "user-add", address=ALICE, password=PASSWORD)
+    (site.account_directory(ALICE) / "mailbox.key").write_bytes(octets)
+    with pytest.raises(ConfigurationError, match=r"mailbox\.key: .*not a mailbox key"):
+        site.mailbox_key(ALICE)
+
+
+def test_a_wrong_passphrase_starts_nothing(site: Site) -> None:
+    """The file and the key of the configuration are named, and no key is changed."""
+    hidden = protected(site)
+    hidden.seal_keys()
+    before = {path: path.read_bytes() for path in hidden.key_files()}
+    (site.directory / "phrase").write_text("another\n")
+    wrong = Site.open(site.config_file)
+    with pytest.raises(ConfigurationError, match=r"\.identity: key does not open: wrong passphrase"):
+        asyncio.run(start_once(wrong))
+    with pytest.raises(ConfigurationError, match="wrong passphrase"):
+        wrong.unseal_keys()
+    with pytest.raises(ConfigurationError, match="is under a passphrase, and none is given"):
+        Site.open(site.config_file, ('keys.passphrase=""',)).identity("node")
+    assert {path: path.read_bytes() for path in hidden.key_files()} == before

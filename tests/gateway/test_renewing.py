@@ -14,7 +14,7 @@ from gateway.renewing import WARNED_BEFORE, Renewals
 from p2pcore import names, params
 from p2pcore.client.replicas import Replicas
 from p2pcore.crypto.certificates import Certificate
-from p2pcore.crypto.identity_file import load_identity, save_identity
+from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.errors import CertificateRefused
 from p2pcore.mail.names import DomainNames
@@ -66,7 +66,7 @@ class Stage:
         return self.domain._version("domain", identifier, 1, content.time, encode(listed), self.domain.directory)
 
     async def follow(self, member: Member) -> None:
-        save_identity(self.file, member.identity)
+        KeyFiles().write_identity(self.file, member.identity)
         await self.renewals.follow(self.stack, self.replicas, self.file, member.identity, self.renewed.put_nowait)
 
 
@@ -82,7 +82,16 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         stack.push_async_callback(replicas.batcher.stop)
         stack.push_async_callback(replicas.stop)
         stack.push_async_callback(network.names.stop)
-        yield Stage(domain, nodes, network, Renewals(network), replicas, tmp_path / "identity", asyncio.Queue(), stack)
+        yield Stage(
+            domain,
+            nodes,
+            network,
+            Renewals(network, KeyFiles()),
+            replicas,
+            tmp_path / "identity",
+            asyncio.Queue(),
+            stack,
+        )
 
 
 async def test_a_record_that_names_another_certificate_is_reason_to_ask(stage: Stage) -> None:
@@ -95,7 +104,7 @@ async def test_a_record_that_names_another_certificate_is_reason_to_ask(stage: S
     async with asyncio.timeout(10):
         renewed = await stage.renewed.get()
     assert renewed.certificate == successor.der
-    assert load_identity(stage.file) == renewed
+    assert KeyFiles().read_identity(stage.file) == renewed
     signer = stage.network.signers.of(stage.gateway.identity)
     assert signer.certificate == successor
     assert stage.network.signers.of(renewed) is signer
@@ -105,12 +114,12 @@ async def test_keys_that_were_changed_meanwhile_are_not_overwritten(stage: Stage
     """A certificate for the keys that were is not put beside those that are."""
     await stage.follow(stage.domain.alice)
     other = msgspec.structs.replace(stage.domain.bob.identity, name="alice@example.org")
-    save_identity(stage.file, other)
+    KeyFiles().write_identity(stage.file, other)
     stage.successor(stage.domain.alice)
     ((_, follower),) = stage.renewals._followed
     with pytest.raises(CertificateRefused, match="another key by now"):
         await follower.ask()
-    assert load_identity(stage.file) == other
+    assert KeyFiles().read_identity(stage.file) == other
     assert stage.renewed.empty()
 
 
@@ -140,7 +149,7 @@ async def test_what_is_wrong_with_a_certificate_is_said(stage: Stage) -> None:
 async def test_nothing_is_followed_after_its_holder_has_stopped(stage: Stage) -> None:
     """An agent that stops takes its certificate along."""
     async with AsyncExitStack() as own:
-        save_identity(stage.file, stage.domain.alice.identity)
+        KeyFiles().write_identity(stage.file, stage.domain.alice.identity)
         await stage.renewals.follow(own, stage.replicas, stage.file, stage.domain.alice.identity)
         assert len(stage.renewals._followed) == 1
     assert stage.renewals._followed == []

@@ -15,7 +15,8 @@ from gateway.site import CONFIG_NAME, Site
 from p2pcore import params
 from p2pcore.clock import system_clock
 from p2pcore.crypto.certificates import parse_certificate
-from p2pcore.crypto.identity_file import load_identity, open_kit
+from p2pcore.crypto.key_files import KeyFiles
+from p2pcore.crypto.recovery_kit import open_kit
 from p2pcore.errors import CertificateRefused
 from p2pcore.records import Identity
 from tests.gateway import sites
@@ -24,7 +25,7 @@ from tests.gateway.test_status import asked
 
 
 def identity_at(site: Site, address: str = ALICE) -> Identity:
-    return load_identity(site.account_directory(address) / "identity")
+    return KeyFiles().read_identity(site.account_directory(address) / "identity")
 
 
 def test_here(site: Site) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import Config
 from gateway.errors import ConfigurationError, OperatorError
-from gateway.site import Site, SiteBusy, check_access, make_private, read_identity, write_private
+from gateway.site import Site, SiteBusy, check_access, make_private, write_private
 from p2pcore.names import canonical_address
 
 
@@ -79,13 +79,15 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     make_private(tmp_path)  # is there already
 
 
-def test_identities_that_cannot_be_used(tmp_path: Path) -> None:
-    """A missing, damaged or unadmitted identity is named with what it is needed for."""
-    with pytest.raises(ConfigurationError, match=r"x\.identity: role node: cannot be read"):
-        read_identity(tmp_path / "x.identity", "role node")
-    (tmp_path / "x.identity").write_bytes(b"damaged")
-    with pytest.raises(ConfigurationError, match=r"x\.identity: role node"):
-        read_identity(tmp_path / "x.identity", "role node")
+def test_identities_that_cannot_be_used(site: Site) -> None:
+    """A missing or damaged identity is named with what it is needed for."""
+    path = site.identity_file("node")
+    path.write_bytes(b"damaged")
+    with pytest.raises(ConfigurationError, match=r"role node: .*node\.identity"):
+        site.identity("node")
+    path.unlink()
+    with pytest.raises(ConfigurationError, match=r"node\.identity: role node: cannot be read"):
+        site.identity("node")
 
 
 def test_own_identity(site: Site) -> None:

@@ -8,7 +8,7 @@ import pytest
 from p2pcore import names, params
 from p2pcore.client.results import value_of
 from p2pcore.crypto.certificates import parse_certificate
-from p2pcore.crypto.identity_file import load_identity, save_identity
+from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.crypto.sealing import open_notification
 from p2pcore.crypto.statements import Signer
@@ -86,7 +86,7 @@ async def test_a_stolen_nodes_disk_has_no_key_that_opens_anything(tmp_path: Path
     member = world.node()
     injection = injected(world, gateway, alice)
     assert isinstance(injection.body, bytes)
-    save_identity(tmp_path / "node.identity", member.identity)
+    KeyFiles().write_identity(tmp_path / "node.identity", member.identity)
     operations: list[Operation] = [Store(injection.object, injection.body), Append(injection.entries[0])]
     async with (
         running_node(world, tmp_path / "node", member=member) as running,
@@ -99,7 +99,7 @@ async def test_a_stolen_nodes_disk_has_no_key_that_opens_anything(tmp_path: Path
     notification = opened(entry_of(injection), alice.hpke_key)
     for secret in (notification.session_key, notification.delete_secret, b"merger", b"eve@outside.example"):
         assert secret not in disk
-    assert load_identity(tmp_path / "node.identity").hpke_keys == ()
+    assert KeyFiles().read_identity(tmp_path / "node.identity").hpke_keys == ()
 
 
 def test_a_gateway_cannot_open_what_it_has_sealed() -> None:
@@ -180,8 +180,8 @@ def test_a_stolen_agents_identity_reads_and_writes_as_her(tmp_path: Path) -> Non
     """The file alone opens what is in transit and signs in her name, until her certificate is revoked."""
     world = World()
     gateway, alice = world.gateway(), world.user("alice")
-    save_identity(tmp_path / "identity", alice.identity)
-    stolen: Identity = load_identity(tmp_path / "identity")
+    KeyFiles().write_identity(tmp_path / "identity", alice.identity)
+    stolen: Identity = KeyFiles().read_identity(tmp_path / "identity")
     entry = entry_of(injected(world, gateway, alice))
     assert opened(entry, *(HpkeKey.from_bytes(key) for key in stolen.hpke_keys)).content_size == len(CONTENT)
     thief = Signer(SigningKey.from_bytes(stolen.signing_key), parse_certificate(stolen.certificate))

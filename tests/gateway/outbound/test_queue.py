@@ -15,6 +15,7 @@ from gateway.outbound.queue import Queue
 from gateway.outbound.schedule import Schedule
 from gateway.outbound.storage_key import load_storage_key
 from p2pcore.clock import system_clock
+from p2pcore.crypto.key_files import KeyFiles
 from tests.gateway.outbound.world import CONTENT, KEY, make_network, new_item
 from tests.support.identities import ManualClock
 
@@ -356,14 +357,14 @@ async def test_files_of_a_killed_accept_are_removed(queue: Queue, tmp_path: Path
 def test_the_storage_key_is_made_once(tmp_path: Path) -> None:
     """The key is private and the same ever after; a queue whose key is gone is not silently started anew."""
     path, queue = tmp_path / "gateway-queue.key", tmp_path / "queue"
-    key = load_storage_key(path, queue)
-    assert load_storage_key(path, queue) == key
+    key = load_storage_key(KeyFiles(), path, queue)
+    assert load_storage_key(KeyFiles(), path, queue) == key
     assert len(key) == 32
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_bytes(b"short")
     with pytest.raises(QueueUnusable):
-        load_storage_key(path, queue)
+        load_storage_key(KeyFiles(), path, queue)
     path.unlink()
     queue.mkdir()
     with pytest.raises(QueueUnusable):
-        load_storage_key(path, queue)
+        load_storage_key(KeyFiles(), path, queue)

@@ -8,7 +8,7 @@ import pytest
 
 from p2pcore.clock import system_clock
 from p2pcore.crypto.certificates import Authority
-from p2pcore.crypto.identity_file import load_identity, save_identity
+from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.crypto.statements import Signer
 from p2pcore.crypto.trust import Trust
@@ -41,11 +41,11 @@ def make_directory(path: Path) -> None:
     der = authority.issue("directory", "directory", key.public_bytes, None, system_clock(), epoch=1)
     authority.save(path, "passphrase")
     identity = Identity("directory", DOMAIN, "directory", key.private_bytes, (), der, authority.certificate)
-    save_identity(path / "directory.key", identity)
+    KeyFiles().write_identity(path / "directory.key", identity)
 
 
 def open_directory(path: Path) -> Directory:
-    identity = load_identity(path / "directory.key")
+    identity = KeyFiles().read_identity(path / "directory.key")
     certificate = Trust(identity.authority, DOMAIN).add(identity.certificate)
     signer = Signer(SigningKey.from_bytes(identity.signing_key), certificate)
     return Directory(path / "book.sqlite", DOMAIN, Authority.load(path, "passphrase"), signer, system_clock)

@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from p2pcore.crypto.identity_file import load_identity
+from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import SigningKey
 from p2pcore.crypto.statements import Signer
 from p2pcore.crypto.trust import Trust
@@ -20,7 +20,7 @@ from tests.support.identities import ManualClock
 
 async def serve(identity_file: Path, directory: Path, now: int, disk_reserve: int) -> None:
     """Run until killed."""
-    identity = load_identity(identity_file)
+    identity = KeyFiles().read_identity(identity_file)
     trust = Trust(identity.authority, identity.domain)
     signer = Signer(SigningKey.from_bytes(identity.signing_key), trust.add(identity.certificate))
     settings = NodeSettings(directory, Endpoint("127.0.0.1", 0), 1 << 30, Limits(disk_reserve=disk_reserve))

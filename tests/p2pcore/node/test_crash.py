@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from p2pcore.client.primitives import PeerClient
-from p2pcore.crypto.identity_file import save_identity
+from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.dht.contact import Contact
 from p2pcore.errors import Failure, NotFound
 from p2pcore.records import Append, Delete, Fetch, Operation, SignedStatement
@@ -26,7 +26,7 @@ async def process(
     """Yield a node's contact and its process, which is dead afterwards."""
     identity_file = directory.with_suffix(".identity")
     if not identity_file.exists():  # a test's disk may be full by now
-        save_identity(identity_file, member.identity)
+        KeyFiles().write_identity(identity_file, member.identity)
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -1,34 +1,16 @@
-"""identity_file: private keys on disk and in recovery kits."""
+"""recovery_kit: a copy of a user's keys under a passphrase."""
 
 import json
-import stat
 from pathlib import Path
 
 import pytest
 
-from p2pcore.crypto.identity_file import load_identity, open_kit, save_identity, seal_kit
+from p2pcore.crypto.recovery_kit import open_kit, seal_kit
 from p2pcore.errors import Malformed, Tampered
 from p2pcore.records import encode
 from tests.support.identities import World
 
 VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "kit.json").read_text())
-
-
-def test_identity_file(tmp_path: Path) -> None:
-    """An identity is read as it was saved, from a file that only its owner may read."""
-    identity = World().user("bob").identity
-    path = tmp_path / "identity"
-    save_identity(path, identity)
-    assert load_identity(path) == identity
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_damaged_identity_names_its_file(tmp_path: Path) -> None:
-    """What does not parse is Malformed, and the file is named."""
-    path = tmp_path / "identity"
-    path.write_bytes(b"damaged")
-    with pytest.raises(Malformed, match=str(path)):
-        load_identity(path)
 
 
 def test_recovery_kit() -> None:
