@@ -66,6 +66,9 @@ class SmtpSection(Section, frozen=True):
     max_message_size: Annotated[
         int, _size("largest content taken, in octets (64 MiB at most)", ge=1 << 16, le=64 << 20)
     ] = 50 << 20
+    also: Annotated[
+        tuple[str, ...], _doc("p2pmail.toml files of other domains, whose gateways run in this process and listen here")
+    ] = ()
     trusted_relays: Annotated[tuple[str, ...], _doc("networks of an MX in front of us, whose trace is believed")] = ()
     verify: Annotated[
         Literal["auto", "on", "off"], _doc('SPF, DKIM, DMARC: "auto" spares loopback and trusted relays; "on", "off"')
@@ -91,6 +94,16 @@ class ImapsSection(Section, frozen=True):
     """IMAP with TLS from the first octet."""
 
     listen: Annotated[tuple[Endpoint, ...], _doc("IMAP over implicit TLS (RFC 8314)")] = (Endpoint("127.0.0.1", 1993),)
+
+
+class AutoconfigSection(Section, frozen=True):
+    """The settings that mail readers find by themselves (Thunderbird's autoconfig)."""
+
+    listen: Annotated[tuple[Endpoint, ...], _doc("HTTP: where autoconfig.DOMAIN leads, port 80; none: not served")] = ()
+    imap: Annotated[tuple[Endpoint, ...], _doc("as told; none: what this agent listens on, else 127.0.0.1:1143")] = ()
+    submission: Annotated[
+        tuple[Endpoint, ...], _doc("the same; TLS by the port, plain on loopback, else STARTTLS")
+    ] = ()
 
 
 class TlsSection(Section, frozen=True):
@@ -185,6 +198,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     smtp: SmtpSection = SmtpSection()
     imap: ImapSection = ImapSection()
     imaps: ImapsSection = ImapsSection()
+    autoconfig: AutoconfigSection = AutoconfigSection()
     tls: TlsSection = TlsSection()
     keys: KeysSection = KeysSection()
     sync: SyncSection = SyncSection()

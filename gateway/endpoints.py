@@ -10,10 +10,13 @@ from p2pcore.endpoint import Endpoint
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
 
-def check_endpoints(config: Config) -> None:
-    """Bind what this machine's roles listen on, and let go again. Blocks. Raises ConfigurationError."""
+def check_endpoints(config: Config, *, smtp: bool = True) -> None:
+    """Bind what this machine's roles listen on, and let go again. Blocks. Raises ConfigurationError.
+
+    `smtp`: smtp.listen is among it.
+    """
     taken: dict[Endpoint, str] = {}
-    for key, endpoint, kind in _wanted(config):
+    for key, endpoint, kind in _wanted(config, smtp=smtp):
         if kind == TCP and endpoint.port:
             if endpoint in taken:
                 raise ConfigurationError(f"{key}: {endpoint} is in {taken[endpoint]} already; give one of them another")
@@ -26,14 +29,15 @@ def check_endpoints(config: Config) -> None:
             raise ConfigurationError(f"{key}: {endpoint} cannot be used: {reason}{hint}") from error
 
 
-def _wanted(config: Config) -> Iterator[tuple[str, Endpoint, socket.SocketKind]]:
+def _wanted(config: Config, *, smtp: bool) -> Iterator[tuple[str, Endpoint, socket.SocketKind]]:
     roles = config.domain.roles
     if "node" in roles:
         yield "node.listen", config.node.listen, TCP
         yield "node.listen", config.node.listen, UDP
     if "gateway" in roles:
-        yield from (("smtp.listen", endpoint, TCP) for endpoint in config.smtp.listen)
+        yield from (("smtp.listen", endpoint, TCP) for endpoint in config.smtp.listen if smtp)
         yield from (("relay.listen", endpoint, TCP) for endpoint in config.relay.listen)
+    yield from (("autoconfig.listen", endpoint, TCP) for endpoint in config.autoconfig.listen)
     if "agent" in roles:
         yield from (("imap.listen", endpoint, TCP) for endpoint in config.imap.listen)
         yield from (("imaps.listen", endpoint, TCP) for endpoint in config.imaps.listen)

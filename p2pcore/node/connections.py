@@ -80,8 +80,8 @@ class Connections:
         """How many connections there are, those in their handshake included."""
         return len(self._open) + len(self._handshakes)
 
-    async def listen(self, endpoint: Endpoint, context: ssl.SSLContext) -> int:
-        """Begin to accept; return the port. Raises OSError where the endpoint cannot be had."""
+    async def listen(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> int:
+        """Begin to accept, under TLS if there is a `context`; return the port. Raises OSError where the endpoint cannot be had."""
         sockets = await _bind(endpoint)
         for listening in sockets:
             task = self._loop.create_task(self._accept(listening, context), name="node-accept")
@@ -117,7 +117,7 @@ class Connections:
         else:
             connection.abort()
 
-    async def _accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
+    async def _accept(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
         with listening:
             while True:
                 try:
@@ -147,13 +147,13 @@ class Connections:
         least.abort()
         return True
 
-    async def _shake_hands(self, accepted: socket.socket, context: ssl.SSLContext) -> None:
+    async def _shake_hands(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
         try:
             await self._loop.connect_accepted_socket(
                 lambda: Connection(self, self._server, **self._settings),
                 accepted,
                 ssl=context,
-                ssl_handshake_timeout=_HANDSHAKE,
+                ssl_handshake_timeout=_HANDSHAKE if context else None,
             )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             _log.debug("handshake failed: %s", error)
