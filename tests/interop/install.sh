@@ -3,7 +3,7 @@
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 missing=
-for each in thunderbird:thunderbird swaks:swaks mbsync:isync postfix:postfix; do
+for each in thunderbird:thunderbird swaks:swaks mbsync:isync neomutt:neomutt postfix:postfix; do
     command -v "${each%%:*}" >/dev/null || missing="$missing ${each##*:}"
 done
 if [ -z "$missing" ]; then
