@@ -37,7 +37,7 @@ class Server(Machine):
 
     def __init__(self, directory: Path, resolver: Endpoint) -> None:
         super().__init__(directory, HOST)
-        node, smtp, imap, imaps, submission, submissions, relay, self.mx_port = free_ports(8)
+        node, smtp, imap, imaps, submission, submissions, relay, autoconfig, self.mx_port = free_ports(9)
         raw = {
             "domain": {"name": DOMAIN},
             "node": {"listen": f"{HOST}:{node}"},
@@ -47,12 +47,14 @@ class Server(Machine):
             "submission": {"listen": [f"{HOST}:{submission}"]},
             "submissions": {"listen": [f"{HOST}:{submissions}"]},
             "relay": {"listen": [f"{HOST}:{relay}"]},
+            "autoconfig": {"listen": [f"{HOST}:{autoconfig}"]},
             "outbound": {"resolvers": [f"{resolver}"], "port": self.mx_port},
             "sync": {"keep_days": 0},  # an empty inbox tells that all was filed
         }
         self._fresh: list[User] = []
         self._smtp, self._imap, self._imaps = (HOST, smtp), (HOST, imap), (HOST, imaps)
         self._submission, self._submissions = (HOST, submission), (HOST, submissions)
+        self._autoconfig = (HOST, autoconfig)
         found_domain(directory, configuration.check(raw, "interop"))
 
     @property
@@ -75,6 +77,11 @@ class Server(Machine):
     def submissions(self) -> tuple[str, int]:
         """Submission with TLS from the first octet."""
         return self._submissions
+
+    @property
+    def autoconfig(self) -> tuple[str, int]:
+        """Where autoconfig.<domain> would lead."""
+        return self._autoconfig
 
     @property
     def certificate(self) -> Path:

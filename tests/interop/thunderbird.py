@@ -15,10 +15,10 @@ from tests.interop.waiting import wait_for
 
 PLAIN, STARTTLS, TLS = 0, 2, 3  # nsMsgSocketType
 
-_FOLDERS = ["Inbox", "Sent", "Drafts", "Trash", "Junk", "Archive"]  # what a new account has
+FOLDERS = ["Inbox", "Sent", "Drafts", "Trash", "Junk", "Archive"]  # what a new account has
 _SCRIPT_TIMEOUT = 30.0  # seconds
 _STOP_TIMEOUT = 20.0
-_SCRIPTS = ("reader.js", "writer.js")  # the second in the scope of the first
+_SCRIPTS = ("reader.js", "writer.js", "settler.js")  # in one scope
 _PREFERENCES: dict[str, object] = {
     "marionette.port": 0,  # any; told in the profile
     "app.donation.eoy.version.viewed": 999,
@@ -63,7 +63,7 @@ class Thunderbird:
         host, port = self._server.imaps if security == TLS else self._server.imap
         if security != PLAIN:
             self._accept_certificate(host, port)
-        self.call("addAccount", user.address, user.password, host, port, security, _FOLDERS)
+        self.call("addAccount", user.address, user.password, host, port, security, FOLDERS)
         return Account(self, user)
 
     def add_sender(self, user: User, security: int = PLAIN) -> None:
@@ -91,10 +91,10 @@ class Account:
 
 @contextmanager
 def running(program: str, directory: Path, server: Server) -> Iterator[Thunderbird]:
-    """Start Thunderbird with a new profile in `directory`; on leaving, end it."""
+    """Start Thunderbird with the profile in `directory`, at first a new one; on leaving, end it."""
     profile, home = directory / "profile", directory / "home"
-    profile.mkdir()
-    home.mkdir()
+    profile.mkdir(exist_ok=True)
+    home.mkdir(exist_ok=True)
     lines = (f'user_pref("{name}", {_literal(value)});\n' for name, value in _PREFERENCES.items())
     (profile / "user.js").write_text("".join(lines))
     command = [program, "--headless", "--marionette", "--remote-allow-system-access", "--no-remote"]
@@ -106,6 +106,7 @@ def running(program: str, directory: Path, server: Server) -> Iterator[Thunderbi
     }
     with ExitStack() as stack:
         output = stack.enter_context((directory / "output").open("wb"))
+        (profile / "MarionetteActivePort").unlink(missing_ok=True)  # an earlier run's
         process = subprocess.Popen(
             [*command, "--profile", str(profile)],
             stdin=subprocess.DEVNULL,
