@@ -1,4 +1,4 @@
-"""What repair achieves and costs in a virtual week of churn: `python -m bench.churn` (docs/repair.md; an hour or two).
+"""What repair achieves and costs in weeks of churn: `python -m bench.churn` (docs/repair.md; minutes for each).
 
 Prints a table and writes docs/figures/repair.json. Everything is drawn from the seed.
 """
@@ -23,6 +23,7 @@ _NOBODY_LEAVES: Final = Sessions(median_up=10_000 * params.DAY, shape=0.6, cycle
 
 PLANS: Final[Mapping[str, Plan]] = {
     "bounded": _WEEK,
+    "month": replace(_WEEK, days=30.0),
     "unrepaired": replace(_WEEK, repair=False),
     "unbounded": replace(_WEEK, bounded=False),
     "patient": replace(_WEEK, settling=10 * params.MINUTE, newcomer=30 * params.MINUTE),

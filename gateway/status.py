@@ -1,5 +1,6 @@
 """What `p2pmail status` shows: roles, contacts, what the node holds, accounts, and warnings worth acting on."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -35,7 +36,9 @@ class Status:
         queues: Queues,
         availability: Availability,
         outboxes: Outboxes,
+        further: Sequence["Status"] = (),
     ) -> None:
+        """`further`: of the further domains whose gateways run in this process."""
         self._site = site
         self._network = network
         self._renewals = renewals
@@ -46,6 +49,7 @@ class Status:
         self._queues = queues
         self._availability = availability
         self._outboxes = outboxes
+        self._further = further
         self._started = network.clock()
 
     async def report(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -66,10 +70,15 @@ class Status:
                 "versions": counts.versions,
                 "tombstones": counts.tombstones,
             }
+            report["repair"] = asdict(self._node.repaired())
         report["availability"] = asdict(self._availability.estimate())
         report["waiting"] = await self._queues.counts()
         report["accounts"] = [await self._account(account) for account in self._accounts.all]
-        report["warnings"] = self._warnings(replication)
+        further = [await each.report({}) for each in self._further]
+        report["also"] = [each["domain"] for each in further]
+        report["warnings"] = self._warnings(replication) + [
+            f"{each['domain']}: {warning}" for each in further for warning in each["warnings"]
+        ]
         return report
 
     def _replication(self) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """`p2pmail status`: what the running process knows and holds."""
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
         config: ConfigFile = DEFAULT_CONFIG,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     ) -> None:
-        """Ask the running process: roles, contacts, objects and entries held, accounts, warnings."""
+        """Ask the running process: roles, contacts, objects and entries held, what repair did, accounts, warnings."""
         site = Site.open(config)
         report = control.ask(site.control_socket, "status", {})
         if as_json:
@@ -33,10 +34,12 @@ def show(report: dict[str, Any], console: Console) -> None:
     """Print a status report for a person."""
     table = Table(box=None, show_header=False)
     for name, value in report.items():
-        if name in ("accounts", "warnings"):
+        if name in ("accounts", "warnings") or (name == "also" and not value):
             continue
         if name == "availability":
             shown: Any = availability(value)
+        elif name == "repair":
+            shown = repair(value)
         elif isinstance(value, dict):
             shown = ", ".join(f"{key} {item}" for key, item in value.items())
         else:
@@ -56,3 +59,21 @@ def availability(estimate: dict[str, Any]) -> str:
     if estimate["up"] is None:
         return f"not known before {params.UPTIME_SAMPLES} samples of two nodes or more ({seen})"
     return f"p {estimate['up']:.3g}, calls for k {estimate['k']} ({seen})"
+
+
+def repair(counts: dict[str, Any]) -> str:
+    """Return in words what repair found last, and what it has done and cost since the start."""
+    last = counts["last"]
+    if last is None:
+        return "nothing to compare with other nodes so far"
+    found = (
+        f"{last['compared']:,} items compared, {last['passed_on']:,} passed on, {last['refused']:,} refused,"
+        f" {last['ended']:,} ended, {last['silent']} nodes silent"
+    )
+    return (
+        f"{datetime.fromtimestamp(last['time'] / 1_000, UTC):%Y-%m-%d %H:%M:%S} over {last['over']}: {found};"
+        f" since the start {counts['rounds']:,} rounds, {counts['passed_on']:,} passed on,"
+        f" {counts['refused']:,} refused, {counts['ended']:,} ended, {counts['requests']:,} requests,"
+        f" {counts['octets_sent']:,} octets sent,"
+        f" {counts['octets_received']:,} received"
+    )

@@ -12,7 +12,7 @@ from p2pcore.client.answers import answer, framed_digest, object_of, pieces, rec
 from p2pcore.client.framing import APPEND_INBOX, READ_INBOX, frame
 from p2pcore.client.gathered import Gathered
 from p2pcore.client.peers import Sink
-from p2pcore.client.transport import Content, Transport, fingerprint_in, remember
+from p2pcore.client.transport import Content, Traffic, Transport, fingerprint_in, remember
 from p2pcore.clock import Clock
 from p2pcore.crypto.statements import Signer
 from p2pcore.crypto.trust import Trust
@@ -57,11 +57,16 @@ class PeerClient:
         self._trust = trust
         self._transport = Transport(signer, clock)
         self._heads_callbacks: list[HeadsCallback] = []
-        self._digests: OrderedDict[bytes, bytes] = OrderedDict()  # SHA-256 of a PUT's prefix → of the whole
+        self._digests: OrderedDict[bytes, asyncio.Future[bytes]] = OrderedDict()  # SHA-256 of a PUT's prefix → of all
 
     def on_heads(self, callback: HeadsCallback) -> None:
         """Call `callback` with the directory heads (unverified) that a reply carried."""
         self._heads_callbacks.append(callback)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has been asked and answered so far."""
+        return self._transport.traffic
 
     def clock_difference(self) -> int:
         """Return the median of the nodes' clocks minus ours in ms; 0 where none has answered yet."""
@@ -126,7 +131,7 @@ class PeerClient:
                 size += len(piece)
                 if size > statement.size:
                     break
-                if unhashed.add(piece):
+                if unhashed.add(piece) and size < statement.size:
                     await asyncio.to_thread(_update, hasher, unhashed.take())
                 await sink(piece)
             await asyncio.to_thread(_update, hasher, unhashed.take())
@@ -215,12 +220,17 @@ class PeerClient:
         return certificate.der if certificate else b""
 
     async def _put_digest(self, prefix: bytes, source: Path | bytes) -> bytes:
+        """Return SHA-256(prefix ‖ source); the k uploads of one body, which begin together, share one pass."""
         key = hashlib.sha256(prefix).digest()
-        known = self._digests.get(key)
-        if known is None:
-            known = await asyncio.to_thread(framed_digest, prefix, source)
-            remember(self._digests, key, known)
-        return known
+        digest = self._digests.get(key)
+        if digest is None:
+            digest = asyncio.ensure_future(asyncio.to_thread(framed_digest, prefix, source))
+            remember(self._digests, key, digest)
+        try:
+            return await asyncio.shield(digest)
+        except BaseException:  # `source` could not be read, or may go away now: the next attempt looks again
+            self._digests.pop(key, None)
+            raise
 
 
 def _url(contact: Contact, key: bytes) -> str:

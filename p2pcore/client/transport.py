@@ -39,6 +39,15 @@ class Content:
     make: Callable[[], bytes | AsyncIterator[bytes]]
 
 
+@dataclass(slots=True)
+class Traffic:
+    """Requests, and octets of their contents and of the answers', without headers and TLS; repetitions count."""
+
+    requests: int = 0
+    sent: int = 0
+    received: int = 0
+
+
 class Transport:
     """Opens requests of `signer`; knows per node whether it has our certificate and how its clock differs.
 
@@ -50,6 +59,7 @@ class Transport:
     def __init__(self, signer: Signer, clock: Clock) -> None:
         self._signer = signer
         self._clock = clock
+        self.traffic = Traffic()
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._corrections: OrderedDict[bytes, int] = OrderedDict()  # node ID → ms to add, after a ClockSkew
         self._differences: OrderedDict[bytes, int] = OrderedDict()  # node ID → its clock minus ours
@@ -95,6 +105,8 @@ class Transport:
         tried: set[type[Exception]] = set()
         while True:
             headers = self._headers(contact, method, url, body, pragma, wait_ms, with_certificate=bool(tried))
+            self.traffic.requests += 1
+            self.traffic.sent += body.size if body else 0
             try:
                 response = await self._session(waiting=wait_ms > 0).request(
                     method,
@@ -107,6 +119,7 @@ class Transport:
                 )
                 if response.status in (200, 206):
                     remember(self._acquainted, contact.node_id, None)
+                    self.traffic.received += response.content_length or 0
                     return response
                 async with response:
                     if response.status < 400:

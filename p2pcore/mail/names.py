@@ -27,6 +27,7 @@ from p2pcore.errors import (
     Failure,
     InboxDormant,
     InboxFull,
+    NodeFull,
     NoSuchAddress,
     NotOurDomain,
     Tampered,
@@ -179,7 +180,7 @@ class DomainNames:
         """Return whom mail for `address` goes to, if it can be taken for all of them now.
 
         Raises Malformed, NotOurDomain, NoSuchAddress (a record within its `next_update` says so), CannotKnow, NoQuorum,
-        InboxFull, InboxDormant, ClockSkew (what we date would be believed by nobody, or too long).
+        InboxFull, NodeFull, InboxDormant, ClockSkew (what we date would be believed by nobody, or too long).
         """
         skew = self._clock_difference()
         if abs(skew) > params.CLOCK_WARNING:
@@ -232,8 +233,10 @@ class DomainNames:
 
     async def _check_inbox(self, certificate: Certificate) -> None:
         state = await self._inboxes.of(certificate.inbox_key)
-        if not state.room:
+        if not state.room and state.full:
             raise InboxFull(f"inbox of {certificate.primary_address} is full")
+        if not state.room:
+            raise NodeFull(f"the nodes of the inbox of {certificate.primary_address} are full")
         begun = max(state.last_read, certificate.not_before)  # a new user has not read yet
         if self._clock() - begun > params.DORMANT_AFTER:
             raise InboxDormant(f"inbox of {certificate.primary_address} has not been read for a long time")

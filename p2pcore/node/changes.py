@@ -106,6 +106,13 @@ class Changes:
         self._everybody |= contacts is None
         self._remember(contacts or ())
 
+    def returned(self, node_id: bytes) -> None:
+        """Have the contact of this ID count as changed now. One that is not known has changed when it becomes so."""
+        found = [contact for contact in self._others() if contact.node_id == node_id]
+        if found:
+            self._remember(found)
+            self._news.set()
+
     def _note(self) -> None:
         known = self._others()
         self._remember(known ^ self._last)

@@ -18,6 +18,7 @@ _BY_SIGNER: Final = """
     SELECT signer, sum(length(signed) + ?1 + rights * ?2 + iif(held > 0, size, 0)) FROM objects GROUP BY signer
     UNION ALL SELECT signer, sum(octets + ?1) FROM entries GROUP BY signer
     UNION ALL SELECT signer, sum(length(signed) * ?3 + ?1) FROM acknowledgements GROUP BY signer
+    UNION ALL SELECT signer, sum(length(signed) + length(content) + ?1) FROM versions GROUP BY signer
 """
 
 
@@ -39,3 +40,8 @@ def of_entry(signed_octets: int) -> int:
 def of_acknowledgement(signed_octets: int) -> int:
     """Return what an acknowledgement and its marks count."""
     return signed_octets * _NAMED + ROW
+
+
+def of_version(signed_octets: int, content_octets: int) -> int:
+    """Return what a certificate or domain record counts."""
+    return signed_octets + content_octets + ROW

@@ -81,7 +81,10 @@ class Connections:
         return len(self._open) + len(self._handshakes)
 
     async def listen(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> int:
-        """Begin to accept, under TLS if there is a `context`; return the port. Raises OSError where the endpoint cannot be had."""
+        """Begin to accept, under TLS if there is a `context`; return the port.
+
+        Raises OSError where the endpoint cannot be had.
+        """
         sockets = await _bind(endpoint)
         for listening in sockets:
             task = self._loop.create_task(self._accept(listening, context), name="node-accept")

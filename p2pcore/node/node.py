@@ -21,12 +21,13 @@ from p2pcore.node import expiry
 from p2pcore.node.admission import Admission
 from p2pcore.node.bodies import BodyFiles
 from p2pcore.node.collection import Collector
+from p2pcore.node.comparison import Round
 from p2pcore.node.gate import Gate
 from p2pcore.node.nonces import Nonces
-from p2pcore.node.repair import Repair, Round
+from p2pcore.node.repair import Repair
 from p2pcore.node.server import Server
 from p2pcore.node.service import Service
-from p2pcore.node.settings import NodeCounts, NodeSettings
+from p2pcore.node.settings import NodeCounts, NodeSettings, RepairCounts
 from p2pcore.node.storage import Storage
 from p2pcore.records import Identity, Replication, SignedStatement
 
@@ -74,7 +75,9 @@ class Node:
             interval=REPAIR_INTERVAL,
             settling=repair_settling,
         )
-        self._collector = Collector(self._service, substrate, self._peers, replication, self._node_id)
+        self._collecting = PeerClient(signer, trust, clock)  # its traffic is not repair's
+        self._collecting.on_heads(self._heard)
+        self._collector = Collector(self._service, substrate, self._collecting, replication, self._node_id)
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock: IO[bytes] | None = None  # held by one process at a time
         self.port = 0
@@ -109,6 +112,7 @@ class Node:
         await self._collector.stop()
         await self._server.stop()
         await self._peers.close()
+        await self._collecting.close()
         await self._service.drain()
         await self._service.inbox_reads.write_down()
         await self._service.uses.write_down()
@@ -117,6 +121,10 @@ class Node:
     def counts(self) -> NodeCounts:
         """Return what is held now."""
         return dataclasses.replace(self._storage.counts(), collected=self._collector.collected)
+
+    def repaired(self) -> RepairCounts:
+        """Return what repair has done since the start, and its traffic."""
+        return self._repair.counts()
 
     def on_heads(self, callback: Callable[[Sequence[SignedStatement]], None]) -> None:
         """Call `callback` with the newest directory heads, verified, whenever the node was given a newer one."""

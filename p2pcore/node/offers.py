@@ -68,12 +68,50 @@ _HELD: Final[dict[Kind, str]] = {
 }
 
 
+# In order of their places: when they were stored or last fetched, with a number; the insertion number
+_STORED: Final[dict[Kind, str]] = {
+    "object": (
+        "SELECT used, number, identity, object_key FROM objects"
+        " WHERE held > 0 AND (used, number) > (?1, ?2) AND used <= ?3 AND expires > ?4 ORDER BY used, number LIMIT ?5"
+    ),
+    "entry": (
+        "SELECT number, 0, identity, inbox_key FROM entries"
+        " WHERE number > ?1 AND number <= ?3 AND expires > ?4 ORDER BY number LIMIT ?5"
+    ),
+}
+
+Place = tuple[int, int]
+_EVERY_NUMBER: Final = (1 << 63) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """An identity held here, and the key whose closest nodes should hold it."""
 
     identity: bytes
     key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """In the life of a store: `time` in ms, and the insertion `number` given last."""
+
+    time: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The bodies and entries that were stored after one moment and up to another."""
+
+    after: Moment
+    last: Moment
+
+    def window(self, kind: Kind) -> tuple[Place, int]:
+        """Return between what `stored` has these."""
+        if kind == "object":
+            return (self.after.time, _EVERY_NUMBER), self.last.time
+        return (self.after.number, 0), self.last.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +145,15 @@ def held(
     key, identity = (after.key, after.identity) if after is not None else (first, b"")
     rows = db.execute(f"{_HELD[kind]} LIMIT ?6", (now, key, identity, first, last, limit))
     return [Held(*row) for row in rows]
+
+
+def stored(db: apsw.Connection, kind: Kind, now: int, after: Place, last: int, limit: int) -> tuple[list[Held], Place]:
+    """Return up to `limit` unexpired items that were stored after `after` and up to `last`, and the last one's place.
+
+    For entries these are insertion numbers, for objects times (ms), and what was fetched then is among them.
+    """
+    rows = list(db.execute(_STORED[kind], (*after, last, now, limit)))
+    return [Held(identity, key) for _, _, identity, key in rows], rows[-1][:2] if rows else after
 
 
 def operations(db: apsw.Connection, kind: Kind, identities: Sequence[bytes]) -> Iterator[Operation | LargeObject]:

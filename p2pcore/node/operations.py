@@ -31,6 +31,7 @@ from p2pcore.records import (
     EntryStatement,
     Fetch,
     FetchedBody,
+    Greet,
     HeadStatement,
     InboxStatus,
     ObjectStatement,
@@ -56,6 +57,7 @@ class Effects:
     objects: set[bytes] = field(default_factory=set)  # that are held (or deleted) after a Store here
     files: list[str] = field(default_factory=list)  # that no row names
     heads: bool = False  # a newer one was taken
+    greeted: set[bytes] = field(default_factory=set)  # IDs of nodes that have just been started
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class Operations:
                     return self._acknowledge(operation.acknowledgement, carrier)
                 case Publish():
                     return self._publish(operation, carrier)
+                case Greet():
+                    return _greet(carrier)
                 case _:
                     return Reading(self._reading(operation, carrier))
         except Failure as failure:
@@ -214,9 +218,9 @@ class Operations:
         versioned.check_content(admitted.statement, published.content, self._admission.trust)
 
         def apply(transaction: Transaction, effects: Effects) -> None:
-            versioned.publish(transaction, admitted, published.content)
+            versioned.publish(transaction, self._settings, admitted, published.content)
 
-        return Writing(apply)
+        return Writing(apply, len(admitted.octets) + len(published.content))
 
     def _reading(self, operation: Operation, carrier: Certificate) -> Callable[[apsw.Connection], bytes]:
         match operation:
@@ -252,6 +256,12 @@ class Operations:
         except FileNotFoundError:
             raise NotFound(f"object {object_key.hex()} was deleted just now") from None
         return encode(FetchedBody(decode(SignedStatement, found.signed), octets))
+
+
+def _greet(carrier: Certificate) -> Writing:
+    if carrier.role != "node":
+        raise NotAuthorised(f"{carrier.role} greets, which only nodes may")
+    return Writing(lambda _, effects: effects.greeted.add(carrier.node_id))
 
 
 def outcome(failure: Failure) -> Result:

@@ -33,13 +33,14 @@ T = TypeVar("T")
 
 _ANSWER: Final = params.MAX_BATCH  # octets of values in one reply
 _VERIFIERS: Final = 2  # threads
-_SMALL_CHECK: Final = 32  # operations checked where they came: a few ms at most, one signature where they share a tree
+_SMALL_CHECK: Final = 48  # operations checked where they came: a few ms at most, one signature where they share a tree
 _SMALL_OCTETS: Final = 512 << 10  # of bodies to digest among them
 
 CROWDED: Final = 0.9  # of the quota: from here on garbage collection is wanted
 _FOR_WANT_OF_ROOM: Final = (NodeFull.http_status, BodyNotHeld.http_status)
 
 MakeRoom = Callable[[int], Awaitable[bool]]  # octets wanted → whether some were made
+Greeted = Callable[[bytes], None]  # ID of a node
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class Service:
         self.operations = Operations(settings, admission, storage, bodies, self.inbox_reads.last, self.uses)
         self.crowded = asyncio.Event()  # more than CROWDED of the quota is taken
         self.make_room: MakeRoom = no_room
+        self.stored = asyncio.Event()  # bodies or entries, by whomever
+        self.greeted: Greeted = nobody_minds
         self._under_way: set[asyncio.Task[Any]] = set()
         self._arriving: Counter[bytes] = Counter()  # octets of large bodies, by signer
 
@@ -195,6 +198,10 @@ class Service:
         self.watchers.wake(effects.inboxes)
         if self.storage.octets > self.settings.quota * CROWDED:
             self.crowded.set()
+        if effects.objects or effects.inboxes:
+            self.stored.set()
+        for node_id in effects.greeted:
+            self.greeted(node_id)
         if effects.heads:
             await self.heads.load()
         await self.bodies.remove(effects.files)
@@ -231,6 +238,10 @@ def _size(step: Step) -> int:
 async def no_room(_octets: int) -> bool:
     """Make no room: there is no garbage collection."""
     return False
+
+
+def nobody_minds(_node_id: bytes) -> None:
+    """Do nothing about a node that has just been started: there is no repair."""
 
 
 def _is_small(batch: Batch) -> bool:

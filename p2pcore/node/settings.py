@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from p2pcore import params
 from p2pcore.endpoint import Endpoint
 from p2pcore.records import Role
+
+Scope = Literal["everything", "a change", "stored lately"]  # of a round of repair
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +61,37 @@ class NodeCounts:
     versions: int
     tombstones: int
     collected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCounts:
+    """One round of repair: items compared with the other closest nodes, and what came of it.
+
+    `time`: when it was done, in ms. `ended`: items that another node proved to be over. `silent`: nodes that did not
+    answer.
+    """
+
+    time: int
+    over: Scope
+    compared: int
+    passed_on: int
+    refused: int
+    ended: int
+    silent: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepairCounts:
+    """What repair has done since the start: rounds that compared anything, sums of what these came to, and traffic.
+
+    Octets are those of requests and answers without headers and TLS; what other nodes' repair asks is not among them.
+    """
+
+    rounds: int = 0
+    passed_on: int = 0
+    refused: int = 0
+    ended: int = 0
+    requests: int = 0
+    octets_sent: int = 0
+    octets_received: int = 0
+    last: RoundCounts | None = None

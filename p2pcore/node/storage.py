@@ -149,6 +149,11 @@ class Storage:
         """What counts in the quota, as of the last transactions."""
         return self._ledger.octets
 
+    @property
+    def sequence(self) -> int:
+        """The last insertion number given, perhaps by a transaction that is not committed yet."""
+        return self._ledger.sequence
+
     def octets_of(self, signer: bytes) -> int:
         """What counts of one signer (certificate digest), as of the last transactions."""
         return self._ledger.octets_of.get(signer, 0)

@@ -4,15 +4,16 @@ A version is ordered by (epoch, time), then by digest, so that all nodes agree w
 """
 
 import hashlib
-from typing import cast
+from typing import Any, Final, cast
 
 import apsw
 
 from p2pcore import names
 from p2pcore.crypto.trust import Trust
 from p2pcore.errors import Malformed, NotAuthorised, NotFound, Superseded, Tampered
-from p2pcore.node import certificates
+from p2pcore.node import certificates, charges
 from p2pcore.node.admitted import Admitted
+from p2pcore.node.settings import NodeSettings
 from p2pcore.node.storage import Transaction
 from p2pcore.records import (
     DomainRecord,
@@ -22,6 +23,15 @@ from p2pcore.records import (
     VersionStatement,
     decode,
 )
+
+_VERSION: Final = """
+    SELECT epoch, time, digest, expires, signer, length(signed), length(content) FROM versions
+    WHERE kind = ? AND object_key = ?
+"""
+_DROP_EXPIRED: Final = """
+    DELETE FROM versions WHERE rowid IN (SELECT rowid FROM versions WHERE expires <= ? LIMIT ?)
+    RETURNING signer, length(signed), length(content)
+"""
 
 
 def check_content(statement: VersionStatement, content: bytes, trust: Trust) -> None:
@@ -46,22 +56,32 @@ def check_content(statement: VersionStatement, content: bytes, trust: Trust) -> 
         raise NotAuthorised(f"{statement.identifier}: version is not the certificate's notBefore")
 
 
-def publish(transaction: Transaction, admitted: Admitted[VersionStatement], content: bytes) -> bool:
-    """Hold a version whose content is checked; return whether it is news. Raises Superseded."""
+def publish(
+    transaction: Transaction, settings: NodeSettings, admitted: Admitted[VersionStatement], content: bytes
+) -> bool:
+    """Hold a version whose content is checked; return whether it is news. Raises Superseded, NodeFull.
+
+    There is one domain record, and it revokes: it counts, and is refused only for its signer's share.
+    """
     db = transaction.db
     statement = admitted.statement
     key = names.key_of(statement.identifier)
-    row = db.execute(
-        "SELECT epoch, time, digest, expires FROM versions WHERE kind = ? AND object_key = ?", (statement.kind, key)
-    ).get
-    if isinstance(row, tuple):
+    row: Any = db.execute(_VERSION, (statement.kind, key)).get
+    freed = 0
+    if row is not None:
         offered = (statement.epoch, statement.time, statement.digest)
         if row[:3] > offered:
             raise Superseded(f"{statement.identifier}: version {row[0]}.{row[1]} is here already")
         if row[:3] == offered and row[3] >= statement.expires:
             return False
-    else:
+        freed = charges.of_version(*row[5:])
+    octets = charges.of_version(len(admitted.octets), len(content))
+    _check_room(transaction, settings, admitted, octets - freed)
+    if row is None:
         transaction.ledger.count("versions", 1)
+    else:
+        transaction.ledger.add(row[4], -freed)
+    transaction.ledger.add(statement.signer, octets)
     certificates.keep(transaction, admitted.certificate)
     db.execute(
         "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -79,6 +99,18 @@ def publish(transaction: Transaction, admitted: Admitted[VersionStatement], cont
         ),
     )
     return True
+
+
+def _check_room(
+    transaction: Transaction, settings: NodeSettings, admitted: Admitted[VersionStatement], octets: int
+) -> None:
+    if octets <= 0:
+        return
+    if admitted.statement.kind == "domain":
+        taken = transaction.ledger.octets_of.get(admitted.certificate.fingerprint, 0)
+        certificates.check_share(settings, admitted.certificate, taken + octets)
+    else:
+        certificates.check_room(transaction, settings, admitted.certificate, octets)
 
 
 def resolve(db: apsw.Connection, kind: str, identifier: str) -> PublishedVersion:
@@ -119,10 +151,8 @@ def check_head(published: PublishedVersion) -> None:
 def drop_expired(transaction: Transaction, limit: int) -> int:
     """Drop up to `limit` expired versions, and expired heads; return how many versions went."""
     transaction.db.execute("DELETE FROM heads WHERE expires <= ?", (transaction.now,))
-    transaction.db.execute(
-        "DELETE FROM versions WHERE rowid IN (SELECT rowid FROM versions WHERE expires <= ? LIMIT ?)",
-        (transaction.now, limit),
-    )
-    gone = transaction.db.changes()
-    transaction.ledger.count("versions", -gone)
-    return gone
+    gone: list[Any] = transaction.db.execute(_DROP_EXPIRED, (transaction.now, limit)).fetchall()
+    for signer, signed, content in gone:
+        transaction.ledger.add(signer, -charges.of_version(signed, content))
+    transaction.ledger.count("versions", -len(gone))
+    return len(gone)

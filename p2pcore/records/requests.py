@@ -98,6 +98,10 @@ class AskSettled(Record, frozen=True, tag="ask-settled.1"):
     identities: Annotated[tuple[Digest, ...], Meta(max_length=10_000)]
 
 
+class Greet(Record, frozen=True, tag="greet.1"):
+    """Repair: the sending node has just been started, with an older store or an empty one. Result: empty."""
+
+
 Operation = (
     Store
     | Fetch
@@ -111,6 +115,7 @@ Operation = (
     | AskCertificate
     | Offer
     | AskSettled
+    | Greet
 )
 
 

@@ -15,9 +15,11 @@ from p2pcore.node import expiry
 from p2pcore.node.admission import Admission
 from p2pcore.node.bodies import BodyFiles
 from p2pcore.node.changes import Change
+from p2pcore.node.comparison import Round
 from p2pcore.node.node import SWEEP_INTERVAL
 from p2pcore.node.nonces import Nonces
-from p2pcore.node.repair import Repair, Round
+from p2pcore.node.offers import Stored
+from p2pcore.node.repair import Repair
 from p2pcore.node.service import Service
 from p2pcore.node.settings import NodeSettings
 from p2pcore.records import Replication
@@ -49,8 +51,8 @@ class CountingRepair(Repair):
 
     done: Done
 
-    async def round(self, change: Change | None = None) -> Round:
-        current = await super().round(change)
+    async def round(self, scope: Change | Stored | None = None) -> Round:
+        current = await super().round(scope)
         self.done.rounds += current.compared > 0
         self.done.lookups += current.lookups
         self.done.passed_on += current.passed_on

@@ -1,13 +1,14 @@
-"""How long nodes stay and stay away: a parametric model with figures from published traces.
+"""How long nodes stay and stay away: a parametric model with figures that papers about measured networks state.
 
 | figure | source |
 |---|---|
 | a session lasts 60 minutes, in the median | Saroiu, Gummadi, Gribble: A Measurement Study of Peer-to-Peer File Sharing Systems, MMCN 2002 (Napster and Gnutella) |
-| sessions are Weibull-distributed, with a shape below 1: who has stayed long stays longer | Steiner, En-Najjary, Biersack: Long Term Study of Peer Behavior in the KAD DHT, IEEE/ACM ToN 17(5), 2009 |
+| sessions are Weibull-distributed | Steiner, En-Najjary, Biersack: Long Term Study of Peer Behavior in the KAD DHT, IEEE/ACM ToN 17(5), 2009 |
 | a host joins and leaves 6.4 times a day; a fifth of each day's hosts are new | Bhagwan, Savage, Voelker: Understanding Availability, IPTPS 2003 (Overnet) |
 
 File sharers come and go far more often than machines that lend disk for mail: this is a hard case, not the expected one.
-The shape itself, 0.6, and exponential absences are ours.
+No trace is replayed. Ours are the shape, 0.6 (below 1: who has stayed long stays longer), exponential absences, and
+taking figures of three networks together.
 """  # noqa: E501 - titles in a table
 
 import math

@@ -8,11 +8,11 @@ for the rare packet that the kernel puts off, which then looks like a slow netwo
 import asyncio
 import selectors
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from tests.faults.disk import limited
-from tests.faults.process import OWNER
+from tests.faults.process import OWNER, Process
 from tests.faults.steps import Observed, Watcher
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ class FaultLoop(asyncio.SelectorEventLoop):
         self.watcher = watcher
         self.observed: list[Observed[Any]] = []
         self.troubles: list[str] = []
+        self._generators: dict[int, Process] = {}  # whose an unfinished asynchronous generator is, by its id
         self.set_task_factory(self._make_task)  # type: ignore[arg-type]  # generic in the result
         self.set_exception_handler(self._note)
 
@@ -72,6 +73,16 @@ class FaultLoop(asyncio.SelectorEventLoop):
         else:
             if not future.done():
                 future.set_result(value)
+
+    def _asyncgen_firstiter_hook(self, generator: AsyncGenerator[Any, Any]) -> None:
+        super()._asyncgen_firstiter_hook(generator)  # type: ignore[misc]  # of the base class, without a stub
+        if (owner := OWNER.get()) is not None:
+            self._generators[id(generator)] = owner
+
+    def _asyncgen_finalizer_hook(self, generator: AsyncGenerator[Any, Any]) -> None:
+        owner = self._generators.pop(id(generator), None)
+        if owner is None or owner.alive:  # what a killed process was in the middle of, nobody ends
+            super()._asyncgen_finalizer_hook(generator)  # type: ignore[misc]
 
     def free(self) -> None:
         """Let go of every task's coroutine; what their last lines do, nobody sees."""
@@ -117,6 +128,9 @@ class FaultLoop(asyncio.SelectorEventLoop):
         return asyncio.Task(observed, loop=loop, **kwargs)
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        task = context.get("task")
+        if task is not None and isinstance(task.get_coro(), Observed) and task.get_coro().killed:
+            return  # what is left of a killed process
         self.troubles.append(f"{context.get('message')}: {context.get('exception')!r}")
 
 

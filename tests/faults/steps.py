@@ -101,6 +101,11 @@ class Observed(Coroutine[Any, Any, T]):
         self._held: Any = None  # what `inner` waits for, while a stall keeps it from being waited for
         self._is_held = False
 
+    @property
+    def killed(self) -> bool:
+        """Return whether the process that it belongs to is dead."""
+        return not self._process.alive
+
     def send(self, value: Any) -> Any:
         if not self._process.alive:
             return self._park()

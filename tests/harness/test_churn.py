@@ -1,5 +1,6 @@
 """Every first holder leaves for good, one after the other, and new nodes come: real processes."""
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def test_mail_outlives_every_node_that_first_held_it_and_stays_deleted(churning:
     """Nodes leave for good one at a time, others come, and each time repair brings everything back to k.
 
     No first holder is left when the agent starts, and it has every message once. A node that returns with its old disk
-    brings nothing back.
+    brings nothing back. One that returns with an empty one is given what it should have, long before the hour is over.
     """
     running = list(churning.first)
     tokens = [new_token() for _ in range(6)]
@@ -64,6 +65,12 @@ def test_mail_outlives_every_node_that_first_held_it_and_stays_deleted(churning:
         send(churning.gateway, message(token, body=body), churning.address)
     wait_until(lambda: _is_whole(running, 2 * len(tokens)), "not on k nodes though all run", timeout=NOTICED)
     sent = set(copies(running))
+
+    emptied = running[0]  # a node whose disk is lost, and that is back before anybody misses it
+    emptied.kill()
+    shutil.rmtree(emptied.site.node)
+    emptied.start()
+    wait_until(lambda: _is_whole(running, len(sent)), "a store that began anew is not filled", timeout=NOTICED)
 
     for leaving, coming in zip(churning.first, churning.later, strict=True):
         leaving.kill()

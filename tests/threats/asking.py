@@ -16,6 +16,7 @@ from p2pcore.node.settings import Limits
 from p2pcore.records import (
     Acknowledge,
     Append,
+    AppendAfter,
     AskCertificate,
     AskInbox,
     AskSettled,
@@ -24,6 +25,7 @@ from p2pcore.records import (
     Delete,
     Deletion,
     Fetch,
+    Greet,
     HeadStatement,
     Offer,
     Operation,
@@ -31,7 +33,6 @@ from p2pcore.records import (
     PublishedVersion,
     Resolve,
     Revocation,
-    SignedStatement,
     decode,
     encode,
     identity,
@@ -164,8 +165,14 @@ def _store(scene: Scene, stored: Body) -> list[Request]:
     return [_batch(stored.store), put]
 
 
-def _append(inbox_key: bytes, signed: SignedStatement) -> list[Request]:
-    return [_batch(Append(signed)), Request("PUT", _path(inbox_key), frame(signed), APPEND_INBOX)]
+def _append(scene: Scene, inbox_key: bytes, signer: Member) -> list[Request]:
+    """An entry by itself, and one that goes with a body that is held."""
+    first, second, third = (entry(signer.signer, inbox_key, scene.now) for _ in range(3))
+    return [
+        _batch(Append(first)),
+        _batch(AppendAfter(second, identity(scene.held.statement))),
+        Request("PUT", _path(inbox_key), frame(third), APPEND_INBOX),
+    ]
 
 
 def _delete(scene: Scene, asker: Member, owner: Member, *, secret: bytes = b"") -> list[Request]:
@@ -228,12 +235,8 @@ _FORMS: Final[dict[str, Callable[[Scene, Member, Member], list[Request]]]] = {
     "fetch": lambda scene, asker, owner: _fetch(scene),
     "delete, with a secret": lambda scene, asker, owner: _delete(scene, asker, owner),
     "delete, without one": lambda scene, asker, owner: _delete(scene, asker, owner, secret=os.urandom(32)),
-    "append-inbox": lambda scene, asker, owner: _append(
-        _inbox_of(owner), entry(asker.signer, _inbox_of(owner), scene.now)
-    ),
-    "append-inbox, signed by the owner": lambda scene, asker, owner: _append(
-        _inbox_of(owner), entry(owner.signer, _inbox_of(owner), scene.now)
-    ),
+    "append-inbox": lambda scene, asker, owner: _append(scene, _inbox_of(owner), asker),
+    "append-inbox, signed by the owner": lambda scene, asker, owner: _append(scene, _inbox_of(owner), owner),
     "read-inbox": lambda scene, asker, owner: [Request("GET", _path(_inbox_of(owner)), b"", READ_INBOX)],
     "acknowledge": lambda scene, asker, owner: _acknowledge(asker, owner, scene.now),
     "acknowledge, signed by the owner": lambda scene, asker, owner: _acknowledge(owner, owner, scene.now),
@@ -246,4 +249,5 @@ _FORMS: Final[dict[str, Callable[[Scene, Member, Member], list[Request]]]] = {
     "ask-certificate": lambda scene, asker, owner: [_batch(AskCertificate(scene.held.statement.signer))],
     "offer": lambda scene, asker, owner: [_batch(Offer("object", (identity(scene.held.statement),)))],
     "ask-settled": lambda scene, asker, owner: [_batch(AskSettled("object", b"", (identity(scene.held.statement),)))],
+    "greet": lambda scene, asker, owner: [_batch(Greet())],
 }

@@ -56,6 +56,7 @@ _BY_ROLE: Final[dict[str, tuple[Outcome, ...]]] = {
     "ask-certificate": _ANYBODY,
     "offer": _NODES,
     "ask-settled": _NODES,
+    "greet": _NODES,
     DATAGRAMS: _ANYBODY,
 }
 

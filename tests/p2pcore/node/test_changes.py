@@ -90,3 +90,20 @@ async def test_what_is_put_back_waits_for_the_next_change() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     waiting.cancel()
+
+
+async def test_a_known_contact_that_says_it_was_started_has_changed() -> None:
+    """It may have lost what it held, though it came and went unnoticed; one that is not known changes when it comes."""
+    own, other, third = _contacts(random.Random(4), 3)
+    substrate = FixedSubstrate([own, other])
+    changes = Changes(substrate, own.node_id)
+    changes.returned(third.node_id)
+    changes.returned(own.node_id)
+    waiting = asyncio.create_task(changes.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    changes.returned(other.node_id)
+    await waiting
+    taken = changes.take()
+    assert taken is not None
+    assert taken.contacts == {other}

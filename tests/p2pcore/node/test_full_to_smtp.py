@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.smtp import replies
+from p2pcore import params
 from p2pcore.client.batching import Batcher
 from p2pcore.client.replicas import Replicas
 from p2pcore.client.versions import VersionChecker
@@ -99,7 +100,7 @@ async def test_full_nodes_are_452_4_3_1(tmp_path: Path, size: int) -> None:
         failure = await failure_of_injection(stage, size)
         assert isinstance(failure, NodeFull)
         assert said(replies.at_content(failure)) == (452, "4.3.1")
-        assert all(objects == entries for objects, entries in stage.held())
+        assert all(objects == entries for objects, entries in stage.held()), stage.held()
 
 
 async def test_a_full_inbox_is_452_4_2_2(tmp_path: Path) -> None:
@@ -113,3 +114,34 @@ async def test_a_full_inbox_is_452_4_2_2(tmp_path: Path) -> None:
         assert (await states.of(stage.world.user("bob").certificate.inbox_key)).room
         await states.stop()
         assert said(replies.at_recipient(failure)) == (452, "4.2.2")
+
+
+async def test_at_rcpt_full_nodes_are_452_4_3_1(tmp_path: Path) -> None:
+    """RCPT tells a system that is full (RFC 3463 §3.4, X.3.1) from a mailbox that is full (§3.3, X.2.2)."""
+    async with three_nodes(tmp_path, quota=params.MAX_NOTIFICATION // 2, limits=Limits()) as stage:
+        states = InboxStates(stage.replicas, stage.world.clock)
+        state = await states.of(stage.alice.certificate.inbox_key)
+        await states.stop()
+        assert (state.room, state.full) == (False, False)
+        assert said(replies.at_recipient(NodeFull("no room"))) == (452, "4.3.1")
+
+
+async def test_a_body_without_an_entry_goes_at_its_expiry(tmp_path: Path) -> None:
+    """Where entries are refused after a large body was taken, it counts for the gateway until it expires, no longer.
+
+    The same is left of a gateway that dies between the two: nobody but it knew the secrets that delete the body.
+    """
+    async with three_nodes(tmp_path, quota=1 << 30, limits=Limits(inbox_entries=1)) as stage:
+        await stage.inject(1_000)
+        with pytest.raises(InboxFull):
+            await stage.inject(1_500_000)
+        await stage.replicas.stop()
+        assert stage.held() == [(2, 1)] * 3
+        fingerprint = stage.gateway.signer.fingerprint
+        assert all(node.node._storage.octets_of(fingerprint) > 1_500_000 for node in stage.nodes)
+        stage.world.clock.advance(params.OBJECT_LIFETIME + params.MINUTE)
+        for node in stage.nodes:
+            await node.node.sweep()
+            assert node.node._storage.octets_of(fingerprint) == 0
+            assert not list((node.directory / "bodies").iterdir())
+        assert stage.held() == [(0, 0)] * 3

@@ -22,12 +22,14 @@ from p2pcore.records import (
     Delete,
     InboxStatus,
     Operation,
+    Publish,
     SignedStatement,
     decode,
     encode,
     identity,
 )
 from tests.p2pcore.node.test_requests import Wire, wire
+from tests.p2pcore.node.test_versioned import certificate_version, domain_version
 from tests.support.identities import Member, World
 from tests.support.nodes import Body, Running, acknowledgement, body, client_of, entry, running_node
 
@@ -242,3 +244,42 @@ async def test_a_batch_counts_each_operation_once(wire: Wire) -> None:
     assert (await wire.send(wire.signed(alice)))[0] == 200
     many = encode(Batch((), tuple(AskInbox(bytes(32)) for _ in range(3))))
     assert (await wire.send(wire.signed(alice, body=many), body=many))[1] == "RateLimited"
+
+
+async def test_versions_count_like_everything_else(stage: Stage) -> None:
+    """A certificate takes of its publisher's share, gives it back to its successor's, and in the end to nobody's."""
+    before = stage.running.node.counts().octets
+    published = certificate_version(stage.world, stage.alice, stage.alice)
+    assert await stage.call(stage.as_alice, Publish(published)) == [None]
+    taken = stage.running.node.counts().octets - before
+    assert taken > len(published.content)
+    assert stage.running.node._storage.octets_of(stage.alice.signer.fingerprint) == taken
+    stage.world.clock.advance(params.DAY)
+    renewed = stage.world.user("alice")
+    again = certificate_version(stage.world, renewed, renewed)
+    async with client_of(stage.world, renewed) as as_renewed:
+        assert await stage.call(as_renewed, Publish(again)) == [None]
+    assert stage.running.node._storage.octets_of(stage.alice.signer.fingerprint) == 0
+    stage.check()
+    stage.world.clock.now = again.version.statement.expires
+    await stage.running.node.sweep()
+    assert stage.running.node.counts().octets == before
+    stage.check()
+
+
+async def test_a_full_node_takes_no_certificate_but_the_domain_record(stage: Stage) -> None:
+    """Nobody keeps a revocation from a node by filling it; the record counts for the directory, within its share."""
+    directory = stage.world.directory()
+    await stage.fill()
+    fat = stage.body(1, member=stage.bob)
+    while await stage.call(stage.as_bob, stage.body(500, member=stage.bob).store) == [None]:
+        pass
+    while await stage.call(stage.as_alice, stage.body(1, member=stage.alice).store) == [None]:
+        pass
+    assert await stage.call(stage.as_bob, fat.store) == [NodeFull]
+    certificate = certificate_version(stage.world, directory, stage.alice)
+    record = domain_version(stage.world, directory, stage.world.clock())
+    async with client_of(stage.world, directory) as as_directory:
+        assert await stage.call(as_directory, Publish(certificate), Publish(record)) == [NodeFull, None]
+    assert stage.running.node._storage.octets_of(directory.signer.fingerprint) > len(record.content)
+    stage.check()

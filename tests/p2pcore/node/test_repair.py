@@ -1,6 +1,7 @@
 """Repair: what a node holds reaches those that should hold it too, as it was signed."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from p2pcore.client.results import value_of
 from p2pcore.dht.contact import Contact
 from p2pcore.errors import NotFound
 from p2pcore.node.changes import Change
+from p2pcore.node.settings import RoundCounts
 from p2pcore.records import (
     Acknowledge,
     Append,
@@ -17,6 +19,7 @@ from p2pcore.records import (
     Delete,
     Fetch,
     FetchedBody,
+    Operation,
     Publish,
     PublishedVersion,
     Replication,
@@ -65,6 +68,32 @@ async def test_a_newcomer_is_given_everything(tmp_path: Path) -> None:
         assert results[2].value == gateway.certificate.der
         assert (await old.node.repair()).passed_on == 0
         assert (new.contact, True) in old.substrate.reports
+
+
+async def test_repair_tells_what_it_did_and_what_it_cost(tmp_path: Path) -> None:
+    """Counted since the start: rounds, what they came to, requests and octets both ways; and the last round."""
+    world = World()
+    gateway = world.gateway()
+    async with (
+        running_node(world, tmp_path / "a") as a,
+        running_node(world, tmp_path / "b") as b,
+        client_of(world, gateway) as as_gateway,
+    ):
+        before = a.node.repaired()
+        assert (before.rounds, before.requests, before.last) == (0, 0, None)
+        stored = body(gateway.signer, world.clock(), bytes(5_000))
+        await as_gateway.call(a.contact, [stored.store])
+        a.substrate.contacts = [a.contact, b.contact]
+        await a.node.repair()
+        first = a.node.repaired()
+        assert first.last == RoundCounts(world.clock(), "everything", 1, passed_on=1, refused=0, ended=0, silent=0)
+        assert first.octets_sent > 5_000 > first.octets_received > 0
+        await a.node.repair()
+        second = a.node.repaired()
+        assert (second.rounds, second.passed_on, second.requests) == (2, 1, first.requests + 1)
+        assert second.last is not None
+        assert second.last.passed_on == 0
+        assert b.node.repaired().requests == 0, "what others' repair asks is theirs"
 
 
 async def test_deletions_and_acknowledgements_travel(tmp_path: Path) -> None:
@@ -147,6 +176,31 @@ async def test_a_change_of_contacts_starts_a_round(tmp_path: Path) -> None:
         a.substrate.replace([a.contact, b.contact])
         page = await as_alice.read_inbox(b.contact, inbox, b"", 0, params.WATCH_WAIT)
         assert len(page.entries) == 1
+
+
+async def test_a_node_that_lost_its_disk_is_given_everything_at_once(tmp_path: Path) -> None:
+    """A node that is back with an empty store, before anybody noticed that it was away, need not wait for the hour."""
+    world = World()
+    gateway, alice, member = world.gateway(), world.user("alice"), world.node()
+    async with (
+        running_node(world, tmp_path / "a") as a,
+        client_of(world, gateway) as as_gateway,
+        client_of(world, alice) as as_alice,
+    ):
+        inbox = alice.certificate.inbox_key
+        operations: list[Operation] = [
+            body(gateway.signer, world.clock()).store,
+            Append(entry(gateway.signer, inbox, world.clock())),
+        ]
+        async with running_node(world, tmp_path / "b", member=member) as b:
+            contacts = a.substrate.contacts = [a.contact, b.contact]
+            for contact in contacts:
+                await as_gateway.call(contact, operations)
+        shutil.rmtree(tmp_path / "b")
+        async with running_node(world, tmp_path / "b", member=member, port=contacts[1].port, contacts=contacts) as b:
+            page = await as_alice.read_inbox(b.contact, inbox, b"", 0, params.WATCH_WAIT)
+            assert len(page.entries) == 1
+            assert b.node.counts().objects == 1, "bodies travel before entries"
 
 
 async def test_a_change_far_from_everything_held_asks_nobody(tmp_path: Path) -> None:

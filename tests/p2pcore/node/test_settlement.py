@@ -16,7 +16,7 @@ from p2pcore.client.results import value_of
 from p2pcore.dht.contact import Contact
 from p2pcore.errors import NotFound
 from p2pcore.node import proofs
-from p2pcore.node.repair import Round
+from p2pcore.node.comparison import Round
 from p2pcore.records import (
     Acknowledge,
     Append,
