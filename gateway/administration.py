@@ -16,7 +16,7 @@ from p2pcore.directory.directory import Directory
 from p2pcore.records import ContactInfo, PublishedVersion
 
 _QUEUES = ("queue-list", "queue-show", "queue-retry", "queue-hold", "queue-remove")
-_ASKING = ("status", "user-list", "machine-list", *_QUEUES)
+_ASKING = ("status", "user-list", "alias-list", "machine-list", *_QUEUES)
 
 
 async def _nothing(_: PublishedVersion) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.config_schema import Config
+from gateway.smtp.overrides import Overrides
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Malformed
 from p2pcore.names import canonical_domain
@@ -94,6 +95,8 @@ def _listeners(config: Config) -> None:
     roles = config.domain.roles
     if "gateway" in roles and not config.smtp.listen:
         raise Broken("smtp.listen: is empty, and a gateway must listen somewhere")
+    if config.smtp.also and "gateway" not in roles:
+        raise Broken("smtp.also: this machine is no gateway, so it takes no mail for other domains")
     if "agent" in roles and not (config.imap.listen or config.imaps.listen):
         raise Broken("imap.listen and imaps.listen: both are empty, so no mail reader could connect")
 
@@ -125,6 +128,10 @@ def _networks(config: Config) -> None:
             ipaddress.ip_network(network, strict=False)
         except ValueError as error:
             raise Broken(f'smtp.trusted_relays: {network!r}: not a network like "192.0.2.0/24"') from error
+    try:
+        Overrides.named(config.smtp.dmarc_overrides)
+    except ValueError as error:
+        raise Broken(f"smtp.dmarc_overrides: {error}") from error
 
 
 def _resolvers(config: Config) -> None:

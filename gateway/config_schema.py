@@ -70,6 +70,9 @@ class SmtpSection(Section, frozen=True):
         tuple[str, ...], _doc("p2pmail.toml files of other domains, whose gateways run in this process and listen here")
     ] = ()
     trusted_relays: Annotated[tuple[str, ...], _doc("networks of an MX in front of us, whose trace is believed")] = ()
+    dmarc_overrides: Annotated[
+        tuple[str, ...], _doc("networks, and domains that SPF or DKIM shows, whose mail may fail DMARC: forwarders")
+    ] = ()
     verify: Annotated[
         Literal["auto", "on", "off"], _doc('SPF, DKIM, DMARC: "auto" spares loopback and trusted relays; "on", "off"')
     ] = "auto"

@@ -24,6 +24,7 @@ class DomainCommands:
         self.commands: dict[str, control.Handler] = {
             "alias-set": self._alias_set,
             "alias-remove": self._alias_remove,
+            "alias-list": self._alias_list,
             "catch-all": self._catch_all,
             "postmaster": self._postmaster,
             "domain-set": self._domain_set,
@@ -39,6 +40,12 @@ class DomainCommands:
 
     async def _alias_remove(self, arguments: dict[str, Any]) -> Any:
         await asyncio.to_thread(self._office.book.remove_alias, arguments["alias"])
+
+    async def _alias_list(self, _: dict[str, Any]) -> Any:
+        book = self._office.book
+        return await asyncio.to_thread(
+            lambda: {"aliases": book.aliases(), "catch_all": book.catch_all(), "postmaster": book.postmaster()}
+        )
 
     async def _catch_all(self, arguments: dict[str, Any]) -> Any:
         await asyncio.to_thread(self._office.book.set_catch_all, tuple(arguments["targets"]))

@@ -4,15 +4,16 @@ site        lock, configuration, identities
 network     trust, DHT substrate, domain record
 node        what others store here
 directory   publishes the domain
-gateway     mail from outside, and its users' mail to the outside
+gateway     its users' mail to the outside, and mail from there
 agent       users' inboxes into their mailboxes, and their outboxes
 IMAP        what mail readers see; submission, where they send
 control     what the administrator asks
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import msgspec
 import uvloop
@@ -22,10 +23,12 @@ from gateway.account_commands import Hooks
 from gateway.accounts import Accounts
 from gateway.administration import Administration
 from gateway.agents import Agents
+from gateway.autoconfig import AutoconfigServer
 from gateway.config_rules import advertised
 from gateway.control import ControlServer
 from gateway.endpoints import check_endpoints
 from gateway.founding import open_directory
+from gateway.further import Together, further_sites
 from gateway.imap.params import ImapLimits
 from gateway.imap.server import ImapServer
 from gateway.mailbox_jobs import MailboxJobs
@@ -36,6 +39,7 @@ from gateway.relaying import Relaying, courier_of, start_relaying
 from gateway.renewing import Renewals
 from gateway.resolver import Resolver
 from gateway.site import Site, check_access, make_private
+from gateway.smtp.relayed import RelayedReports
 from gateway.smtp.server import GatewaySmtp
 from gateway.smtp.settings import SmtpLimits, SmtpSettings, SubmissionSettings
 from gateway.smtp.submission import SubmissionServer
@@ -70,40 +74,55 @@ def serve(site: Site, when_up: WhenUp | None = None) -> None:
 async def _run(site: Site, when_up: WhenUp | None) -> None:
     async with running(site), asyncio.TaskGroup() as tasks:
         settle_memory()
-        print(f"p2pmail is up: {', '.join(site.config.domain.roles)} of {site.config.domain.name}", flush=True)
+        print(f"p2pmail is up: {'; '.join(map(_told, (site, *further_sites(site))))}", flush=True)
         if when_up is not None:
             tasks.create_task(when_up(), name="when up")
         await asyncio.get_running_loop().create_future()  # until cancelled
 
 
+def _told(site: Site) -> str:
+    return f"{', '.join(site.config.domain.roles)} of {site.config.domain.name}"
+
+
 @asynccontextmanager
 async def running(site: Site) -> AsyncIterator[Status]:
-    """Start every role of `site`; on leaving, stop them in reverse order. The caller holds the site's lock.
+    """Start every role of `site`, and further domains' sites; on leaving, stop them in reverse order.
 
-    Raises ConfigurationError with everything stopped again.
+    The caller holds the lock of `site`. Raises ConfigurationError with everything stopped again.
     """
+    async with _running(site, Together((site, *further_sites(site)))) as status:
+        yield status
+
+
+@asynccontextmanager
+async def _running(site: Site, together: Together) -> AsyncIterator[Status]:
     config, clock = site.config, system_clock
-    await asyncio.to_thread(check_endpoints, config)
+    await asyncio.to_thread(check_endpoints, config, smtp=together.listener is None)
     with starting(f"{site.directory}"):
         for place in (site.cache, site.temporary):
             make_private(place)
         check_access(site.cache, site.temporary, site.accounts)
+    await asyncio.to_thread(site.seal_keys)
     roles = config.domain.roles
     async with AsyncExitStack() as stack:
         network, own = await _join_network(stack, site, clock)
         names = network.names
         assert names is not None
-        renewals = Renewals(network)
+        renewals = Renewals(network, site.keys)
         node = await _start_node(stack, site, network, names) if "node" in roles else None
         directory = await _start_directory(stack, site, network, names) if "directory" in roles else None
         stack.push_async_callback(names.stop)
         await names.start()
         resolver = Resolver(config.outbound.resolvers)
-        relaying = await _start_gateway(stack, site, network, names, resolver) if "gateway" in roles else None
+        relaying: Relaying | None = None
+        further: Sequence[Status] = ()
+        if "gateway" in roles:
+            relaying, further = await _start_gateway(stack, site, network, names, resolver, together)
         await renewals.follow_machine(stack, own.replicas, site, relaying.server.renew if relaying else None)
         accounts = Accounts(site)
         stack.push_async_callback(accounts.close_all)
-        courier = courier_of(site, resolver, clock) if config.submission.deliver == "direct" else None
+        direct = config.submission.deliver == "direct"
+        courier = courier_of(stack, site, together, resolver, clock) if direct else None
         outboxes = Outboxes(site, network, courier)
         agents = Agents(site, network, renewals, accounts, outboxes)
         stack.push_async_callback(agents.stop)
@@ -111,11 +130,14 @@ async def running(site: Site) -> AsyncIterator[Status]:
             await agents.start()
             await _start_imap(stack, site, accounts)
             await _start_submission(stack, site, accounts, outboxes, clock)
+        await _start_autoconfig(stack, site)
         queues = Queues(relaying, lambda: outboxes.all)
         availability = Availability(network.substrate, own.signer.certificate.node_id, clock, site.uptimes)
         stack.push_async_callback(availability.stop)
         await availability.start()
-        status = Status(site, network, renewals, own.peers, node, accounts, agents, queues, availability, outboxes)
+        status = Status(
+            site, network, renewals, own.peers, node, accounts, agents, queues, availability, outboxes, further
+        )
         jobs = MailboxJobs(site, agents.opened, agents.closed)
         stack.push_async_callback(jobs.stop)
         administration = Administration(
@@ -170,7 +192,7 @@ async def _start_node(stack: AsyncExitStack, site: Site, network: Network, names
     node = Node(settings, identity, signer, network.trust, network.substrate, network.clock, network.replication)
     node.on_heads(names.heard)
     stack.push_async_callback(node.stop)
-    with starting(f"{site.node} or node.listen"):
+    with starting(f"{site.node}", "node.listen"):
         await node.start()
     return node
 
@@ -190,19 +212,42 @@ async def _start_directory(stack: AsyncExitStack, site: Site, network: Network, 
 
 
 async def _start_gateway(
-    stack: AsyncExitStack, site: Site, network: Network, names: DomainNames, resolver: Resolver
-) -> Relaying:
+    stack: AsyncExitStack, site: Site, network: Network, names: DomainNames, resolver: Resolver, together: Together
+) -> tuple[Relaying, list[Status]]:
+    """Start what is this site's alone; then, where it is the first, further domains' sites, and listen for all."""
     config = site.config
     member = await stack.enter_async_context(network.member(site.identity("gateway")))
     sender = Sender(member.replicas, member.signer, network.clock)
     stack.push_async_callback(sender.stop)
-    settings = SmtpSettings(
+    relaying = await start_relaying(
+        stack, site, together, member, sender, names, network.trust, resolver, network.clock
+    )
+    reports = RelayedReports(relaying.queue, names.domain, config.smtp.hostname, network.clock)
+    further: list[Status] = []
+    if together.listener is not None:
+        together.listener.serve(names, sender, config.smtp.hostname, reports)
+    else:
+        tls = tls_context(site)
+        smtp = GatewaySmtp(_smtp_settings(site), names, sender, tls, resolver, network.clock, reports=reports)
+        for other in together.sites[1:]:
+            stack.enter_context(other.locked())
+            further.append(await stack.enter_async_context(_running(other, replace(together, listener=smtp))))
+        stack.push_async_callback(smtp.stop)
+        with starting("smtp.listen"):
+            await smtp.start()
+    return relaying, further
+
+
+def _smtp_settings(site: Site) -> SmtpSettings:
+    config = site.config
+    return SmtpSettings(
         listen=config.smtp.listen,
         hostname=config.smtp.hostname,
         temporary_directory=site.temporary,
         max_message_size=config.smtp.max_message_size,
         verify=config.smtp.verify,
         trusted_relays=config.smtp.trusted_relays,
+        dmarc_overrides=config.smtp.dmarc_overrides,
         limits=SmtpLimits(
             connections=config.smtp.max_connections,
             connections_per_client=config.smtp.max_connections_per_client,
@@ -211,11 +256,13 @@ async def _start_gateway(
             memory=config.smtp.memory,
         ),
     )
-    smtp = GatewaySmtp(settings, names, sender, tls_context(site), resolver, network.clock)
-    stack.push_async_callback(smtp.stop)
-    with starting("smtp.listen"):
-        await smtp.start()
-    return await start_relaying(stack, site, member, sender, names, network.trust, resolver, network.clock)
+
+
+async def _start_autoconfig(stack: AsyncExitStack, site: Site) -> None:
+    server = AutoconfigServer(site.config)
+    stack.push_async_callback(server.stop)
+    with starting("autoconfig.listen"):
+        await server.start()
 
 
 async def _start_imap(stack: AsyncExitStack, site: Site, accounts: Accounts) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from gateway.config_rules import relay_endpoint, smarthost
 from gateway.errors import ConfigurationError
-from gateway.network import Member
+from gateway.further import Together
+from gateway.lost import tell_if_lost
+from gateway.network import Member, when_nodes_come
 from gateway.outbound.bounce import Reporter
 from gateway.outbound.courier import Courier, Login
 from gateway.outbound.destinations import Destinations
@@ -41,19 +43,27 @@ class Relaying:
     server: RelayServer
 
 
-def courier_of(site: Site, resolver: Resolver, clock: Clock) -> Courier:
-    """Return the courier to other domains' MX hosts, or to the smarthost. Raises ConfigurationError."""
+def courier_of(stack: AsyncExitStack, site: Site, together: Together, resolver: Resolver, clock: Clock) -> Courier:
+    """Return the courier to other domains' MX hosts, or to the smarthost; until `stack` ends its policies stay fresh.
+
+    To another domain of this process mail goes like any, by its MX, which may be this host (docs/decisions/0026).
+    Raises ConfigurationError.
+    """
     config = site.config
     relay = relay_endpoint(config)
     exchangers = MailExchangers(
         resolver,
         port=config.outbound.port,
-        own_names=(config.smtp.hostname, relay.host),
-        own_endpoints=config.smtp.listen,
+        own_names=(relay.host, *(each.config.smtp.hostname for each in together.sites)),
+        own_endpoints=together.sites[0].config.smtp.listen,
+        served=together.domains,
         smarthost=smarthost(config),
     )
     obeying = config.outbound.mta_sts and not config.outbound.smarthost  # RFC 8461 is about MX hosts
     policies = MtaSts(resolver, PolicyCache(site.cache / "mta-sts"), clock) if obeying else None
+    if policies is not None:
+        stack.push_async_callback(policies.stop)
+        policies.start()
     return Courier(exchangers, config.smtp.hostname, policies=policies, login=_login(site))
 
 
@@ -76,6 +86,7 @@ def _login(site: Site) -> Login | None:
 async def start_relaying(
     stack: AsyncExitStack,
     site: Site,
+    together: Together,
     member: Member,
     sender: Sender,
     names: DomainNames,
@@ -91,17 +102,19 @@ async def start_relaying(
         schedule = Schedule(config.outbound.retry_first * 1_000, config.outbound.retry_last * 1_000)
         queue = Queue(directory, key, clock, schedule=schedule)
         stack.push_async_callback(queue.close)
+        tell_if_lost(directory / "queue.db", "mail on its way out", "none: agents send again what they still have")
         await queue.open()
         signer = DkimSigner(config.domain.name, await asyncio.to_thread(site.dkim_keys))
     outbound = Outbound(
         queue,
-        Destinations(courier_of(site, resolver, clock), signer, clock),
+        Destinations(courier_of(stack, site, together, resolver, clock), signer, clock),
         NetworkDelivery(names, sender, queue, hostname),
         Reporter(names, sender, queue, config.domain.name, hostname, clock),
         config.domain.name,
     )
     stack.push_async_callback(outbound.stop)
     await outbound.start()
+    when_nodes_come(member.replicas.substrate, outbound.nodes_came)
     settings = RelaySettings(
         listen=config.relay.listen,
         hostname=hostname,

@@ -26,7 +26,10 @@ def main() -> None:
     """Run the command line; exit 0 on success, 2 where nothing could be started, 1 on any other failure."""
     os.umask(0o077)  # keys, databases, sockets: everything that is made here is its owner's alone
     try:
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone is no error
     except OperatorError as error:
         fail(str(error), error.exit_code)
     except Failure as error:

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
         targets: Annotated[list[str], typer.Argument(help=_TARGETS)],
         config: ConfigFile = DEFAULT_CONFIG,
     ) -> None:
-        """Deliver mail for ALIAS to these users."""
+        """Deliver mail for ALIAS to these users; @DOMAIN as ALIAS means every address that nothing else takes."""
         administer(Site.open(config), "alias-set", alias=alias, targets=targets)
         console.print(f"{alias} → {', '.join(targets)}")
 
@@ -37,6 +37,15 @@ def register(app: typer.Typer) -> None:
         """Take an alias away."""
         administer(Site.open(config), "alias-remove", alias=alias)
         console.print(f"{alias} removed.")
+
+    @aliases.command("list")
+    def alias_list(config: ConfigFile = DEFAULT_CONFIG) -> None:
+        """List the aliases, who takes the rest, and who is postmaster, each with the users it means."""
+        listed = administer(Site.open(config), "alias-list")
+        for alias, users in listed["aliases"].items():
+            console.print(f"{alias} → {', '.join(users)}")
+        console.print(f"catch-all → {', '.join(listed['catch_all']) or 'nobody'}")
+        console.print(f"postmaster, abuse → {listed['postmaster'] or 'nobody'}")
 
     @aliases.command("catch-all")
     def catch_all(

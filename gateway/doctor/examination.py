@@ -8,6 +8,7 @@ from gateway.doctor import here, published
 from gateway.doctor.facts import domain_record, zone_of
 from gateway.doctor.findings import Finding
 from gateway.doctor.reach import SMTP_PORT, Reach
+from gateway.further import further_sites
 from gateway.outbound.mta_sts import MtaSts
 from gateway.outbound.sts_cache import PolicyCache
 from gateway.resolver import Resolver
@@ -20,19 +21,32 @@ from p2pcore.records import DomainRecord
 async def examine(
     site: Site, clock: Clock, outside: str, *, port: int = SMTP_PORT, reach: Reach | None = None
 ) -> list[Finding]:
-    """Return all findings; `outside` is a domain whose MX hosts are greeted at `port`. Raises OperatorError."""
+    """Return all findings, those of further domains (smtp.also) behind the first one's.
+
+    `outside` is a domain whose MX hosts are greeted at `port`. Raises OperatorError.
+    """
     config = site.config
     resolver = Resolver(config.outbound.resolvers)
     reach = reach or Reach(resolver)
+    findings = await _of_domain(site, clock, resolver, reach, port)
+    if "gateway" in config.domain.roles:
+        relay = smarthost(config)
+        findings.append(await (reach.smarthost(relay) if relay else reach.outwards(outside, port)))
+    for other in further_sites(site):
+        findings += await _of_domain(other, clock, resolver, reach, port, shown=False)
+    return findings
+
+
+async def _of_domain(
+    site: Site, clock: Clock, resolver: Resolver, reach: Reach, port: int, *, shown: bool = True
+) -> list[Finding]:
     record = domain_record(site)
     findings: list[Finding] = []
     zone = await zone_of(site, record, resolver, "testing")
     findings += await published.check(zone, resolver, MtaSts(resolver, PolicyCache(site.cache / "mta-sts"), clock))
-    if "gateway" in config.domain.roles:
+    if "gateway" in site.config.domain.roles:
         findings += await reach.inwards(zone, port)
-        relay = smarthost(config)
-        findings.append(await (reach.smarthost(relay) if relay else reach.outwards(outside, port)))
-    findings += await asyncio.to_thread(here.check, site, record, clock())
+    findings += await asyncio.to_thread(here.check, site, record, clock(), shown=shown)
     return findings + await reach.machines(await asyncio.to_thread(_machines, site, record))
 
 

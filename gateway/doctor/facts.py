@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.config import Config
+from gateway.config_rules import relay_endpoint
 from gateway.doctor.zone import Zone
 from gateway.errors import ConfigurationError
 from gateway.outbound.sts_policy import Mode
@@ -31,10 +32,14 @@ def domain_record(site: Site) -> DomainRecord | None:
 
 
 def gateway_hosts(config: Config, record: DomainRecord | None) -> tuple[str, ...]:
-    """Return the names of the domain's gateways, this machine's first where it is one."""
+    """Return the names of the domain's gateways, this machine's first where it is one.
+
+    The record has the hosts where agents reach them, which is no name for MX where somebody wrote an address there.
+    """
     own = (config.smtp.hostname,) if "gateway" in config.domain.roles else ()
-    listed = tuple(sorted(gateway.host for gateway in record.gateways)) if record is not None else ()
-    return tuple(dict.fromkeys((*own, *listed)))
+    ours = relay_endpoint(config).host if own else ""
+    listed = sorted(each.host for each in record.gateways if each.host != ours) if record is not None else []
+    return tuple(dict.fromkeys((*own, *(host for host in listed if not _is_address(host)))))
 
 
 async def zone_of(site: Site, record: DomainRecord | None, resolver: Resolver, mode: Mode) -> Zone:
@@ -48,6 +53,7 @@ async def zone_of(site: Site, record: DomainRecord | None, resolver: Resolver, m
         gateways=gateways,
         dkim={selector: dkim_record(pem) for selector, pem in keys.items()},
         services=services(config) if "agent" in config.domain.roles else {},
+        autoconfig=bool(config.autoconfig.listen),
         sts=mode,
     )
 
@@ -78,6 +84,14 @@ async def _addresses(config: Config, host: str, resolver: Resolver) -> tuple[str
         return (await resolver.addresses(host)).values
     except CannotKnow:
         return ()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_public(host: str) -> bool:

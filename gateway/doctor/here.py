@@ -10,18 +10,29 @@ from gateway.doctor.findings import Finding, fail, ok, warn
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.site import Site
 from p2pcore import params
+from p2pcore.crypto.certificate_parsing import end_of
 from p2pcore.crypto.certificates import parse_certificate
 from p2pcore.crypto.tls import ShownCertificate, describe_shown
 from p2pcore.errors import Failure
 from p2pcore.records import DomainRecord
 
 SOON: Final = 14 * params.DAY  # what ends within that is worth a look: certificates are renewed long before
+YEAR: Final = 366 * params.DAY
 _CLOCK: Final = "clock"
 
 
-def check(site: Site, record: DomainRecord | None, now: int) -> list[Finding]:
-    """Return what is to be said; `now` in ms. Blocks on the disk and on the running process."""
-    return [*_shown(site, now), *_identities(site, now), *_record(record, now), *_process(site)]
+def check(site: Site, record: DomainRecord | None, now: int, *, shown: bool = True) -> list[Finding]:
+    """Return what is to be said; `now` in ms; `shown`: of the certificate for mail programs too.
+
+    Blocks on the disk and on the running process.
+    """
+    return [
+        *(_shown(site, now) if shown else ()),
+        *_authority(site, now),
+        *_identities(site, now),
+        *_record(record, now),
+        *_process(site),
+    ]
 
 
 def _shown(site: Site, now: int) -> list[Finding]:
@@ -49,6 +60,16 @@ def _names(site: Site, path: Path, shown: ShownCertificate) -> list[Finding]:
         remedy = "get one of a public authority (tls.certificate, tls.key); MTA-STS in enforce mode needs it"
         return [warn("certificate", f"{path}", "is signed by itself", remedy)]
     return [ok("certificate", f"{path}", f"is for {host}")]
+
+
+def _authority(site: Site, now: int) -> list[Finding]:
+    """The domain's CA, which every identity holds."""
+    try:
+        end = end_of(site.own_identity().authority)
+    except (ConfigurationError, Failure) as error:
+        return [fail("authority", site.config.domain.name, str(error), "admit this machine again: `p2pmail join`")]
+    remedy = "no certificate of the domain holds longer: found the domain anew in time, and let every machine join"
+    return [_holds("authority", site.config.domain.name, end, now, remedy, soon=YEAR)]
 
 
 def _identities(site: Site, now: int) -> list[Finding]:
@@ -90,10 +111,10 @@ def _process(site: Site) -> list[Finding]:
     ]
 
 
-def _holds(check_name: str, subject: str, until: int, now: int, remedy: str) -> Finding:
+def _holds(check_name: str, subject: str, until: int, now: int, remedy: str, *, soon: int = SOON) -> Finding:
     day = datetime.fromtimestamp(until / 1_000, UTC).strftime("%Y-%m-%d")
     if until <= now:
         return fail(check_name, subject, f"ended on {day}", remedy)
-    if until <= now + SOON and check_name != "domain record":
+    if until <= now + soon and check_name != "domain record":
         return warn(check_name, subject, f"ends on {day}", remedy)
     return ok(check_name, subject, f"holds until {day}")

@@ -1,10 +1,11 @@
-"""What DNS says of the domain, beside what it should say: MX, addresses, PTR, SPF, DKIM, DMARC, MTA-STS."""
+"""What DNS says of the domain, beside what it should say: MX, addresses, PTR, SPF, DKIM, DMARC, MTA-STS, SRV."""
 
 import asyncio
 import ipaddress
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 
+from gateway.doctor import spf
 from gateway.doctor import zone as wanted
 from gateway.doctor.findings import Finding, fail, ok, warn
 from gateway.doctor.zone import Zone
@@ -22,10 +23,11 @@ async def check(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Findin
     works = {
         "MX": _mx(zone, resolver),
         "address": _addresses(zone, resolver),
-        "SPF": _spf(zone, resolver),
+        "SPF": spf.check(zone, resolver),
         "DKIM": _dkim(zone, resolver),
         "DMARC": _dmarc(zone, resolver),
         "MTA-STS": _mta_sts(zone, resolver, policies),
+        "SRV": _srv(zone, resolver),
     }
     found = await asyncio.gather(*(_looked_up(name, zone, work) for name, work in works.items()))
     return [finding for findings in found for finding in findings]
@@ -65,6 +67,13 @@ async def _addresses(zone: Zone, resolver: Resolver) -> list[Finding]:
             lines = [f"{each}" for each in wanted.addresses(zone) if each.name == host]
             remedy = "\n".join(lines) or f"{host}. IN A <its address>"
             findings.append(fail("address", host, "has neither A nor AAAA", remedy))
+        missing = [each for each in wanted.addresses(zone) if each.name == host and each.value not in found]
+        if found and missing:
+            listened = ", ".join(each.value for each in missing)
+            remedy = "\n".join(map(str, missing))
+            findings.append(
+                warn("address", host, f"this gateway listens on {listened}, which DNS does not say", remedy)
+            )
         for address in found:
             findings.append(ok("address", host, address))
             findings.append(await _pointer(host, address, resolver))
@@ -83,50 +92,6 @@ async def _pointer(host: str, address: str, resolver: Resolver) -> Finding:
     if not names:
         return fail("PTR", address, "has no name: many receivers refuse its mail", remedy)
     return warn("PTR", address, f"is {', '.join(names[:3])}, and greets as {host}", remedy)
-
-
-async def _spf(zone: Zone, resolver: Resolver) -> list[Finding]:
-    findings = []
-    for record in wanted.spf(zone):
-        found = [text for text in await _texts(record.name, resolver) if text.lower().split(" ")[0] == "v=spf1"]
-        if not found:
-            tell = fail if record.name == zone.domain else warn
-            findings.append(tell("SPF", record.name, "there is no record", f"{record}"))
-        elif len(found) > 1:  # RFC 7208 §4.5
-            findings.append(fail("SPF", record.name, f"{len(found)} records, which count as an error", "leave one"))
-        else:
-            findings.append(_spf_terms(zone, record, found[0]))
-    return findings
-
-
-def _spf_terms(zone: Zone, record: wanted.Record, text: str) -> Finding:
-    terms = text.lower().split()[1:]
-    if terms[-1:] in (["+all"], ["all"]):
-        return fail("SPF", record.name, "everybody may send in its name (+all)", f"{record}")
-    if any(term.startswith(("include:", "redirect=", "exists:")) for term in terms):
-        return ok("SPF", record.name, f"{text} (what it refers to is not looked at)")
-    host = "" if record.name == zone.domain else record.name
-    missing = [
-        each for each, known in zone.gateways.items() if host in ("", each) and not _named(zone, each, known, terms)
-    ]
-    if missing:
-        return fail("SPF", record.name, f"does not name {', '.join(missing)}: {text}", f"{record}")
-    return ok("SPF", record.name, text)
-
-
-def _named(zone: Zone, host: str, addresses: Sequence[str], terms: Sequence[str]) -> bool:
-    bare = [term.removeprefix("+") for term in terms]
-    if "mx" in bare or f"a:{host}" in bare or ("a" in bare and zone.domain != host):
-        return True
-    networks = [term.partition(":")[2] for term in bare if term.startswith(("ip4:", "ip6:"))]
-    return bool(addresses) and all(any(_within(address, network) for network in networks) for address in addresses)
-
-
-def _within(address: str, network: str) -> bool:
-    try:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        return False
 
 
 async def _dkim(zone: Zone, resolver: Resolver) -> list[Finding]:
@@ -169,6 +134,24 @@ async def _mta_sts(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Fin
         remedy = f"serve this instead, then change the record:\n{file}"
         return [fail("MTA-STS", zone.domain, f"the policy does not name {', '.join(missing)}", remedy)]
     return [ok("MTA-STS", zone.domain, f"mode {policy.mode}, {policy.max_age} s")]
+
+
+async def _srv(zone: Zone, resolver: Resolver) -> list[Finding]:
+    """Only where users' mail readers connect from elsewhere: without a service there, nothing need be said of it."""
+    findings = []
+    for record in wanted.services(zone):
+        found = [str(each) for each in (await resolver.ask(record.name, "SRV")).values]
+        service = record.name.split(".")[0].removeprefix("_")
+        if service not in zone.services:
+            stale = [each for each in found if each.endswith(f" {zone.host}.")]
+            if stale:
+                findings.append(warn("SRV", record.name, f"{stale[0]}: it is not offered there", f"{record}"))
+        elif any(each.split()[2:] == record.value.split()[2:] for each in found):
+            findings.append(ok("SRV", record.name, record.value))
+        else:
+            detail = f"says {found[0]}" if found else "there is no record: mail readers must be told by hand"
+            findings.append(warn("SRV", record.name, detail, f"{record}"))
+    return findings
 
 
 async def _texts(name: str, resolver: Resolver) -> list[str]:

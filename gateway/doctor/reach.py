@@ -30,19 +30,20 @@ class Reach:
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def inwards(self, zone: Zone, port: int = SMTP_PORT) -> list[Finding]:
-        """Look for a greeting at every address of this machine's host name."""
-        remedy = f"let port {port} through to smtp.listen: firewall, port forwarding, CAP_NET_BIND_SERVICE"
+        """Look for a greeting at every address of this machine's host name, and of the domain's other gateways."""
         findings = []
-        for address in zone.gateways.get(zone.host, ()):
-            at = Endpoint(address, port)
-            greeting, reason = await self._greeting(at)
-            findings.append(
-                ok("port 25 in", f"{at}", greeting) if greeting else fail("port 25 in", f"{at}", reason, remedy)
-            )
-        if not findings:
-            findings.append(
-                fail("port 25 in", zone.host, "its address is not known", f"{zone.host}. IN A <its address>")
-            )
+        for host in dict.fromkeys((zone.host, *zone.gateways)):
+            remedy = f"let port {port} through to smtp.listen: firewall, port forwarding, CAP_NET_BIND_SERVICE"
+            if host != zone.host:
+                remedy = f"look at {host}: is it running? Otherwise {remedy}"
+            addresses = zone.gateways.get(host, ())
+            if not addresses:
+                findings.append(fail("port 25 in", host, "its address is not known", f"{host}. IN A <its address>"))
+            for address in addresses:
+                at = Endpoint(address, port)
+                greeting, reason = await self._greeting(at)
+                told = ok("port 25 in", f"{at}", greeting) if greeting else fail("port 25 in", f"{at}", reason, remedy)
+                findings.append(told)
         return findings
 
     async def outwards(self, outside: str, port: int = SMTP_PORT) -> Finding:

@@ -33,7 +33,8 @@ class Zone:
     """What the zone is made from.
 
     `gateways`: host → its addresses, as far as they are known. `dkim`: selector → text of its record, of this machine's
-    gateway. `services`: those of SERVICES that users reach from elsewhere → port, on `host`.
+    gateway. `services`: those of SERVICES that users reach from elsewhere → port, on `host`. `autoconfig`: `host` tells
+    mail readers of their servers.
     """
 
     domain: str
@@ -42,6 +43,7 @@ class Zone:
     dkim: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, int] = field(default_factory=dict)
     sts: Mode = "testing"
+    autoconfig: bool = False
 
 
 def mx(zone: Zone) -> list[Record]:
@@ -82,8 +84,8 @@ def mta_sts(zone: Zone) -> Record:
 
 
 def policy_file(zone: Zone) -> str:
-    """Return what https://mta-sts.<domain>/.well-known/mta-sts.txt must say (RFC 8461 §3.2)."""
-    lines = ["version: STSv1", f"mode: {zone.sts}", *(f"mx: {host}" for host in zone.gateways)]
+    """Return the text of https://mta-sts.<domain>/.well-known/mta-sts.txt (RFC 8461 §3.2), the same on all gateways."""
+    lines = ["version: STSv1", f"mode: {zone.sts}", *(f"mx: {host}" for host in sorted(zone.gateways))]
     return "".join(f"{line}\n" for line in [*lines, f"max_age: {_MAX_AGE[zone.sts]}"])
 
 
@@ -95,6 +97,11 @@ def services(zone: Zone) -> list[Record]:
         value = "0 0 0 ." if port is None else f"{0 if name.endswith('s') else 1} 1 {port} {zone.host}."
         records.append(Record(f"_{name}._tcp.{zone.domain}", "SRV", value))
     return records
+
+
+def autoconfig(zone: Zone) -> list[Record]:
+    """Where Thunderbird asks for the same, at port 80 or 443."""
+    return [Record(f"autoconfig.{zone.domain}", "CNAME", f"{zone.host}.")] if zone.autoconfig else []
 
 
 def text(zone: Zone) -> str:
@@ -113,7 +120,7 @@ def text(zone: Zone) -> str:
         (f"TLS on the way to us (MTA-STS): this text at https://mta-sts.{zone.domain}/.well-known/mta-sts.txt", []),
         *((f"    {line}", []) for line in policy_file(zone).splitlines()),
         (f"mta-sts.{zone.domain}. IN A or AAAA: the addresses of that web server", [mta_sts(zone)]),
-        ("where mail readers find their accounts (RFC 6186)", services(zone)),
+        ("where mail readers find their accounts (RFC 6186)", [*services(zone), *autoconfig(zone)]),
     ]
     lines: list[str] = []
     for comment, records in sections:

@@ -91,9 +91,14 @@ class Courier:
             "verified": verified or verifying_context(),
         }
 
-    async def connect(self, domain: str) -> Session:
-        """Return a connection to the first of the domain's hosts that takes one. Raises NotDelivered."""
-        targets = await self._exchangers.targets(domain)
+    async def connect(self, domain: str, *, besides: str = "") -> Session:
+        """Return a connection to the first of the domain's hosts that takes one, `besides` left out.
+
+        Raises NotDelivered.
+        """
+        targets = [each for each in await self._exchangers.targets(domain) if each.host != besides]
+        if not targets:
+            raise NotDelivered("4.4.1", f"{domain} has no mail exchanger besides {besides}")
         policy = None
         if self._policies is not None and not domain.startswith("["):
             policy = await self._policies.policy(domain)

@@ -15,7 +15,7 @@ from gateway.outbound.errors import QueueUnusable
 
 Value = str | bytes | int | None
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 
 SCHEMA: Final = """
 CREATE TABLE items (
@@ -82,6 +82,20 @@ CREATE TABLE submissions (
 CREATE INDEX submissions_finished ON submissions (finished) WHERE finished IS NOT NULL;
 """
 
+SENDINGS: Final = """
+CREATE TABLE sendings (          -- of the last day, for the limit on each user's recipients
+    at INTEGER NOT NULL,
+    submitter TEXT NOT NULL,
+    recipients INTEGER NOT NULL
+);
+CREATE INDEX sendings_at ON sendings (at);
+"""
+_UPGRADES: Final = {1: SENDINGS}
+
+
+def _create(connection: apsw.Connection) -> None:
+    connection.execute(SCHEMA + SENDINGS)
+
 
 class Database:
     """One connection; COMMIT returns after the fsync."""
@@ -90,7 +104,7 @@ class Database:
         """Open or create the file (mode 0600). Raises QueueUnusable."""
         self._path = path
         try:
-            self._connection = open_encrypted(path, key, LAYOUT, lambda connection: connection.execute(SCHEMA))
+            self._connection = open_encrypted(path, key, LAYOUT, _create, _UPGRADES)
         except (OSError, apsw.Error, WrongLayout) as error:
             raise QueueUnusable(f"{path}: {error}") from error
 

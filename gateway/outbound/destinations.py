@@ -9,7 +9,8 @@ DESTINATION_PAUSE_LAST, and after it one worker alone tries; the first connectio
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gateway.outbound import params
@@ -18,6 +19,7 @@ from gateway.outbound.dkim import DkimSigner
 from gateway.outbound.errors import NotDelivered
 from gateway.outbound.message import Message, compose
 from gateway.outbound.model import Attempt, Unit
+from gateway.outbound.next_host import with_next_host
 from gateway.outbound.session import Session, Stale
 from p2pcore.client.tasks import Tasks
 from p2pcore.clock import Clock
@@ -29,8 +31,8 @@ _MAX_DOUBLINGS = 32
 class Connector(Protocol):
     """Opens connections: gateway.outbound.courier.Courier."""
 
-    async def connect(self, domain: str) -> Session:
-        """Raises NotDelivered."""
+    async def connect(self, domain: str, *, besides: str = "") -> Session:
+        """`besides`: the one host that is not wanted. Raises NotDelivered."""
         ...
 
 
@@ -140,7 +142,8 @@ class Destinations:
                 if delivery.done.done():
                     continue
                 try:
-                    _answer(delivery, await self._send(session, delivery.unit))
+                    attempts = await self._send(session, delivery.unit)
+                    _answer(delivery, await self._at_next_host(domain, session, delivery.unit, attempts))
                 except Stale:
                     line.waiting.appendleft(delivery)
                     return
@@ -158,6 +161,13 @@ class Destinations:
         async with self._memory.taken(2 * unit.item.sealed.content_size):
             message = await self._compose(unit, eight_bit=session.takes_eight_bit)
             return await session.deliver(message)
+
+    async def _at_next_host(self, domain: str, session: Session, unit: Unit, attempts: list[Attempt]) -> list[Attempt]:
+        async def deliver(other: Session, numbers: Collection[int]) -> list[Attempt]:
+            put_off = tuple(each for each in unit.recipients if each.number in numbers)
+            return await self._send(other, replace(unit, recipients=put_off))
+
+        return await with_next_host(self._courier, domain, session, attempts, deliver)
 
     async def _compose(self, unit: Unit, *, eight_bit: bool) -> Message:
         return await asyncio.to_thread(compose, unit, self._signer, eight_bit=eight_bit)

@@ -74,6 +74,9 @@ class Ledger:
                     each.orcpt,
                     now,
                 )
+            self._database.run("DELETE FROM sendings WHERE at <= ?", now - params.SENDINGS_KEPT)
+            sql = "INSERT INTO sendings (at, submitter, recipients) VALUES (?, ?, ?)"
+            self._database.run(sql, now, item.submitter, len(item.recipients))
         return True
 
     def record(self, item_id: int, attempts: Sequence[Attempt]) -> list[str]:
@@ -222,6 +225,20 @@ class Ledger:
             if item_id is None:
                 return self._database.run(f"{change} state = 'pending'", now)
             return self._database.run(f"{change} item = ? AND {_OPEN}", now, item_id)
+
+    def hasten(self, domain: str, pause: int) -> None:
+        """Make due what our own network put off: recipients of `domain`, `pause` after their last try, and reports."""
+        now = self._clock()
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE recipients SET next_attempt = min(next_attempt, max(?1, last_attempt + ?2))"
+                " WHERE state = 'pending' AND domain = ?3",
+                now,
+                pause,
+                domain,
+            )
+            self._database.run("UPDATE items SET report_at = ?1 WHERE report_at > ?1", now)
+            self._database.run("UPDATE injections SET next_attempt = ?1 WHERE next_attempt > ?1", now)
 
     def hold(self, item_id: int) -> int:
         """Keep recipients back until `retry`; return how many."""

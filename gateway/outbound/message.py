@@ -11,7 +11,7 @@ from gateway.mail.seven_bit import to_seven_bit
 from gateway.outbound import params
 from gateway.outbound.bodies import open_content
 from gateway.outbound.dkim import DkimSigner
-from gateway.outbound.model import QueuedRecipient, Unit
+from gateway.outbound.model import QueuedRecipient, Unit, destination_of
 from p2pcore.errors import Malformed
 
 
@@ -30,7 +30,7 @@ class Message:
 
     def needs_utf8(self, recipient: QueuedRecipient) -> bool:
         """Return whether this recipient can be reached with SMTPUTF8 only (RFC 6531 §3.4)."""
-        return self.utf8_header or not self.reverse_path.isascii() or not wire_address(recipient).isascii()
+        return self.utf8_header or not (self.reverse_path.isascii() and wire_address(recipient).isascii())
 
     def blocks(self) -> Iterator[memoryview]:
         """Yield the stuffed octets in pieces of BLOCK."""
@@ -60,7 +60,7 @@ def compose(unit: Unit, signer: DkimSigner | None, *, eight_bit: bool = True) ->
     header_end = octets.find(b"\r\n\r\n")
     header = octets[:header_end] if header_end >= 0 else octets
     return Message(
-        reverse_path=item.reverse_path,
+        reverse_path=_for_the_wire(item.reverse_path, destination_of(item.reverse_path)),
         recipients=unit.recipients,
         stuffed=stuffed,
         size=len(octets),
@@ -72,12 +72,16 @@ def compose(unit: Unit, signer: DkimSigner | None, *, eight_bit: bool = True) ->
 
 
 def wire_address(recipient: QueuedRecipient) -> str:
-    """Return the forward-path as it is sent: an ASCII local part needs no SMTPUTF8, its domain goes as A-labels."""
-    path = recipient.forward_path
+    """Return the forward-path as it is sent."""
+    return _for_the_wire(recipient.forward_path, recipient.domain)
+
+
+def _for_the_wire(path: str, domain_in_dns: str) -> str:
+    """Return `path` in ASCII where that can be: with an ASCII local part, A-labels do for SMTPUTF8 (RFC 6531 §3.2)."""
     local, at, domain = path.rpartition("@")
-    if domain.isascii() or not local.isascii() or not recipient.domain:
+    if domain.isascii() or not local.isascii() or not domain_in_dns:
         return path
-    return f"{local}{at}{recipient.domain}"
+    return f"{local}{at}{domain_in_dns}"
 
 
 def xtext(text: str) -> str:

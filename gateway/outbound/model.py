@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.mail.address import domain_in_dns
 from gateway.mail.dsn import Action
 from gateway.mail.envelope import Body
 from gateway.mail.outgoing import Ret
 from p2pcore.errors import Malformed
 from p2pcore.mail.injection import Injection, SealedContent
-from p2pcore.names import canonical_domain, split_address
+from p2pcore.names import split_address
 
 State = Literal["pending", "held", "delivered", "failed"]
 Outcome = Literal["delivered", "deferred", "failed"]
@@ -115,6 +116,6 @@ def destination_of(forward_path: str) -> str:
     if domain.startswith("["):
         return domain.lower()
     try:
-        return canonical_domain(split_address(forward_path)[1])
+        return domain_in_dns(split_address(forward_path)[1])
     except Malformed:
         return ""

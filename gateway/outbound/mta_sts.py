@@ -7,6 +7,9 @@
 | nothing, or DNS does not answer | one that holds | the cached one (§5.1) |
 | nothing, or DNS does not answer | nothing that holds | none |
 
+Between `start` and `stop` what is kept is looked at once a day, mail or no mail, so that a policy does not run out just
+before somebody hides its successor (§3.3, §10.2).
+
 A fetch that failed is not repeated for FETCH_PAUSE, unless the ID changes. Names are resolved by the gateway's own
 resolver; the certificate must be one for mta-sts.<domain>; redirects are not followed and nothing but 200 counts.
 """
@@ -25,6 +28,7 @@ from gateway.outbound.sts_cache import CachedPolicy, PolicyCache
 from gateway.outbound.sts_policy import MAX_POLICY, Policy, parse_policy, parse_record
 from gateway.resolver import Answer
 from p2pcore import params
+from p2pcore.client.tasks import Tasks
 from p2pcore.clock import Clock
 from p2pcore.crypto.tls import verifying_context
 from p2pcore.errors import CannotKnow, Malformed, NotFound
@@ -35,6 +39,7 @@ HTTPS_PORT: Final = 443
 FETCH_TIMEOUT: Final = params.MINUTE  # RFC 8461 §3.3
 FETCH_PAUSE: Final = 5 * params.MINUTE  # RFC 8461 §3.3: a domain that fails is not asked more often
 REFRESH: Final = params.DAY  # RFC 8461 §10.2: a policy is looked at daily, whatever its ID says
+REFRESH_CHECK: Final = params.HOUR  # how often it is seen which policies are a day old
 MAX_FAILURES: Final = 10_000  # domains whose failed fetch is remembered
 
 
@@ -67,7 +72,29 @@ class MtaSts:
         self._tls = tls or verifying_context()
         self._timeout = timeout / 1_000
         self._failed: dict[str, tuple[str, int]] = {}
+        self._tasks = Tasks()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def start(self) -> None:
+        """Begin to keep policies fresh."""
+        self._tasks.start(self._keep_fresh(), "MTA-STS policies")
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+
+    async def refresh(self) -> None:
+        """Look once for newer ones of the policies kept that are a day old, one after the other."""
+        now = self._clock()
+        for domain in await asyncio.to_thread(self._cache.due, now - REFRESH, now):
+            await self.policy(domain)
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            try:
+                await self.refresh()
+            except OSError as error:
+                log.warning("mta-sts", detail=f"policies kept cannot be read: {error}")
+            await asyncio.sleep(REFRESH_CHECK / 1_000)
 
     async def policy(self, domain: str) -> Policy | None:
         """Return the policy that holds for mail to `domain` (A-labels), None: there is none to obey."""

@@ -45,7 +45,8 @@ class MailExchangers:
     """Finds the endpoints of a domain, best first.
 
     `own_names` and `own_endpoints` are this host's: what leads to them, and everything less preferred, is left out.
-    With a `smarthost` all mail goes there instead. `rng` orders hosts of one preference.
+    `served`: other domains (A-labels) that this host takes mail for, so that nothing of that would loop. With a
+    `smarthost` all mail goes there instead. `rng` orders hosts of one preference.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class MailExchangers:
         port: int = SMTP_PORT,
         own_names: Collection[str] = (),
         own_endpoints: Collection[Endpoint] = (),
+        served: Collection[str] = (),
         smarthost: Endpoint | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -62,6 +64,7 @@ class MailExchangers:
         self._port = port
         self._own_names = frozenset(name.lower().removesuffix(".") for name in own_names)
         self._own_endpoints = frozenset((endpoint.host, endpoint.port) for endpoint in own_endpoints)
+        self._served = frozenset(served)
         self._smarthost = smarthost
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, protects nothing
 
@@ -79,38 +82,53 @@ class MailExchangers:
             raise NotDelivered("4.4.3", f"MX of {domain} cannot be looked up now: {failure}") from failure
         if not answer.exists:
             raise NotDelivered("5.1.2", f"domain {domain} does not exist")
-        return await self._of_hosts(self._ordered(exchanges(domain, answer.values)), self._port)
+        ordered = self._ordered(exchanges(domain, answer.values))
+        if domain in self._served:
+            return await self._of_hosts(ordered[: params.MAX_HOSTS], self._port, may_be_us=True)
+        return await self._of_hosts(self._before_us(ordered), self._port)
 
     def _ordered(self, found: Sequence[Exchange]) -> list[Exchange]:
-        """Return hosts by preference, shuffled within one (RFC 5321 §5.1), cut at ourselves. Raises NotDelivered."""
+        """Return hosts by preference, shuffled within one (RFC 5321 §5.1)."""
         shuffled = list(found)
         self._rng.shuffle(shuffled)
         shuffled.sort(key=lambda each: each.preference)
-        own = [each.preference for each in shuffled if each.host.lower() in self._own_names]
-        kept = [each for each in shuffled if not own or each.preference < min(own)]
+        return shuffled
+
+    def _before_us(self, ordered: Sequence[Exchange]) -> list[Exchange]:
+        """Return the hosts that are preferred to ourselves (RFC 5321 §5.1). Raises NotDelivered where none is."""
+        own = [each.preference for each in ordered if each.host.lower() in self._own_names]
+        kept = [each for each in ordered if not own or each.preference < min(own)]
         if not kept:
             raise NotDelivered("5.4.6", "the domain's mail exchanger is this host, which does not serve it")
         return kept[: params.MAX_HOSTS]
 
-    async def _of_hosts(self, hosts: Sequence[Exchange], port: int) -> tuple[Target, ...]:
+    async def _of_hosts(self, hosts: Sequence[Exchange], port: int, *, may_be_us: bool = False) -> tuple[Target, ...]:
         answers = await asyncio.gather(*(self._addresses(each.host) for each in hosts))
+        own = (
+            []
+            if may_be_us
+            else [each.preference for each, answer in zip(hosts, answers, strict=True) if self._is_us(answer, port)]
+        )
         targets: list[Target] = []
         unknown: CannotKnow | None = None
         for each, answer in zip(hosts, answers, strict=True):
+            if own and each.preference >= min(own):
+                break
             if isinstance(answer, CannotKnow):
                 unknown = answer
                 continue
-            if any((address, port) in self._own_endpoints for address in answer):
-                if not targets and unknown is None:
-                    raise NotDelivered("5.4.6", f"mail exchanger {each.host} has this host's address")
-                break
             targets += [Target(each.host, address, port) for address in answer]
         if targets:
             return tuple(targets[: params.MAX_ENDPOINTS])
         if unknown is not None:
             raise NotDelivered("4.4.3", f"no mail exchanger's address can be looked up now: {unknown}")
+        if own:
+            raise NotDelivered("5.4.6", "the domain's mail exchanger has this host's address, which does not serve it")
         names = ", ".join(each.host for each in hosts[:3])
         raise NotDelivered("5.4.4", f"no mail exchanger has an address: {names}")
+
+    def _is_us(self, answer: tuple[str, ...] | CannotKnow, port: int) -> bool:
+        return not isinstance(answer, CannotKnow) and any((each, port) in self._own_endpoints for each in answer)
 
     async def _addresses(self, host: str) -> tuple[str, ...] | CannotKnow:
         try:

@@ -11,7 +11,9 @@ RETRY_JITTER: Final = 0.1  # part of an interval, so that what failed together d
 DELAYED_AFTER: Final = 2 * HOUR  # then the sender hears that it is delayed
 GIVE_UP_AFTER: Final = 5 * DAY  # RFC 5321 §4.5.4.1: at least 4 to 5 days
 SUBMISSION_KEPT: Final = 30 * DAY  # after the outcome, so that a repeated submission is known (DESIGN §8)
+SENDINGS_KEPT: Final = DAY  # what the limit on a user's recipients in a day looks back on
 REPORT_RETRY: Final = MINUTE  # a report that could not be stored; doubled each time up to RETRY_LAST
+NODES_PAUSE: Final = 10 * SECOND  # between tries where node after node comes back
 RECORD_RETRY: Final = 10 * SECOND  # an outcome that could not be written down; it is kept in memory meanwhile
 
 # SMTP, as a client (RFC 5321 §4.5.3.2)

@@ -10,6 +10,7 @@
 | row in `injections`, mail | statements into our own domain are finished, may have left | these are repeated |
 | row in `injections`, report | the same; `reports` lost its row in the same transaction | these are repeated |
 | row in `submissions` only | all have outcomes, all reports are stored | known for 30 days more |
+| row in `sendings` | so many recipients were accepted from her then | counts against her limit for a day |
 | file of an item that is gone | between that commit and the file's removal | the file is removed at `open` |
 
 So a kill loses nothing. What it can repeat: a message whose final 250 was on its way, or read and not recorded yet, is
@@ -31,7 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.mail.outgoing import NewItem, NewRecipient
+from gateway.mail.outgoing import NewItem, NewRecipient, Sending
 from gateway.outbound import params
 from gateway.outbound.bodies import Bodies
 from gateway.outbound.database import Database
@@ -113,6 +114,10 @@ class Queue:
         added = await asyncio.to_thread(self._accept, item, held)
         self._wake.set()
         return added
+
+    async def sendings(self) -> list[Sending]:
+        """Return what was accepted in the last day, oldest first, whatever became of it since."""
+        return await self._run(lambda: self._rows.sendings(self._clock() - params.SENDINGS_KEPT))
 
     # For the dispatcher
 
@@ -206,6 +211,11 @@ class Queue:
         count = await self._run(lambda: self._ledger.retry(item_id))
         self._wake.set()
         return count
+
+    async def hasten(self, domain: str, pause: int) -> None:
+        """Make due what our own network put off: recipients of `domain`, `pause` after their last try, and reports."""
+        await self._run(lambda: self._ledger.hasten(domain, pause))
+        self._wake.set()
 
     async def hold(self, item_id: int) -> int:
         """Keep an item's recipients back until `retry`; return how many."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Set
 from typing import Any
 
+from gateway.mail.outgoing import Sending
 from gateway.outbound.bodies import Bodies
 from gateway.outbound.database import Database
 from gateway.outbound.model import KeptInjection, OwedReport, QueuedRecipient, QueueItem, Unit
@@ -30,6 +31,11 @@ class Rows:
     def files(self) -> set[str]:
         """Return the names of all bodies in use."""
         return {name for (name,) in self._database.rows("SELECT file FROM items")}
+
+    def sendings(self, since: int) -> list[Sending]:
+        """Return what was accepted after `since`, oldest first."""
+        found = self._database.rows("SELECT at, submitter, recipients FROM sendings WHERE at > ? ORDER BY at", since)
+        return [Sending(*row) for row in found]
 
     def knows(self, submitter: str, submission_id: str) -> bool:
         sql = "SELECT 1 FROM submissions WHERE submitter = ? AND submission_id = ?"

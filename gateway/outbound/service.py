@@ -60,6 +60,7 @@ class Outbound:
         *,
         under_way: int = params.MAX_UNDER_WAY,
         record_retry: int = params.RECORD_RETRY,
+        nodes_pause: int = params.NODES_PAUSE,
     ) -> None:
         self._queue = queue
         self._mx = mx
@@ -68,6 +69,8 @@ class Outbound:
         self._domain = domain
         self._under_way = under_way
         self._record_retry = record_retry / 1_000
+        self._nodes_pause = nodes_pause
+        self._nodes = asyncio.Event()
         self._dispatcher = Tasks()
         self._deliveries = Tasks()
         self._room = asyncio.Event()
@@ -76,12 +79,17 @@ class Outbound:
     async def start(self) -> None:
         """Begin with what is due, also from before a crash."""
         self._dispatcher.start(self._dispatch(), "outgoing mail")
+        self._dispatcher.start(self._follow_nodes(), "nodes that come back")
 
     async def stop(self) -> None:
         """Begin nothing new; what is under way gets some seconds, then its connections are cut and it stays due."""
         await self._dispatcher.stop()
         await self._deliveries.stop(drain=_DRAIN)
         await self._mx.stop()
+
+    def nodes_came(self) -> None:
+        """Try soon what our own network put off: a node is there that was not."""
+        self._nodes.set()
 
     async def retry(self, item_id: int | None = None) -> int:
         """Try now, also where a destination is being given a pause; return the number of recipients."""
@@ -101,6 +109,16 @@ class Outbound:
             while self._count >= self._under_way:
                 self._room.clear()
                 await self._room.wait()
+
+    async def _follow_nodes(self) -> None:
+        while True:
+            await self._nodes.wait()
+            self._nodes.clear()
+            try:
+                await self._queue.hasten(self._domain, self._nodes_pause)
+            except Exception as failure:  # it is tried at its own time then
+                log.exception("queue unusable", error=repr(failure))
+            await asyncio.sleep(self._nodes_pause / 1_000)  # at most so often, whatever comes and goes
 
     def _begin(self, work: Work) -> None:
         for unit in work.units:

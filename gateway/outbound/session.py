@@ -64,6 +64,11 @@ class Session:
         return self._client.is_connected and self.used < params.MAX_TRANSACTIONS
 
     @property
+    def is_open(self) -> bool:
+        """Whether the connection has lasted until now."""
+        return self._client.is_connected
+
+    @property
     def takes_eight_bit(self) -> bool:
         """Whether content may have 8-bit octets (RFC 6152)."""
         return self._offers("8bitmime")

@@ -43,12 +43,16 @@ class PolicyCache:
 
     def read(self, domain: str) -> CachedPolicy | None:
         """Return what is kept of `domain`, None where nothing is, or nothing that can be read."""
-        try:
-            with self._path(domain).open("rb") as file:
-                kept = msgspec.json.decode(file.read(_MAX_FILE), type=CachedPolicy)
-        except (OSError, msgspec.MsgspecError):
-            return None
-        return kept if kept.domain == domain else None
+        kept = _read(self._path(domain))
+        return kept if kept is not None and kept.domain == domain else None
+
+    def due(self, before: int, now: int) -> tuple[str, ...]:
+        """Return the domains whose policy holds and was fetched earlier than `before`, the oldest first."""
+        if not self._directory.is_dir():
+            return ()
+        found = filter(None, map(_read, list(self._directory.iterdir())))
+        due = [each for each in found if each.fetched < before and each.holds(now)]
+        return tuple(each.domain for each in sorted(due, key=lambda each: each.fetched))
 
     def write(self, kept: CachedPolicy) -> None:
         """Keep a policy instead of the domain's last; durable on return. Raises OSError."""
@@ -66,6 +70,14 @@ class PolicyCache:
 
     def _path(self, domain: str) -> Path:
         return self._directory / hashlib.sha256(domain.encode()).hexdigest()
+
+
+def _read(path: Path) -> CachedPolicy | None:
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_MAX_FILE), type=CachedPolicy)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def _written(path: Path) -> float:

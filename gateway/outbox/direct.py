@@ -9,13 +9,16 @@ No DKIM signature: the domain's signing keys are its gateways'.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from gateway.mail.trace import date_time
 from gateway.outbound.errors import NotDelivered
 from gateway.outbound.message import Message as WireMessage
 from gateway.outbound.model import Attempt, QueuedRecipient, destination_of
+from gateway.outbound.mx import Target
+from gateway.outbound.next_host import with_next_host
 from gateway.outbox import contents
 from gateway.outbox.model import Message, Outcome, Recipient, State
 from gateway.outbox.params import DESTINATIONS_AT_ONCE
@@ -27,18 +30,26 @@ _STATES: dict[str, State] = {"delivered": "delivered", "deferred": "pending", "f
 class Connection(Protocol):
     """An open connection to a destination: gateway.outbound.session.Session."""
 
+    @property
+    def target(self) -> Target: ...
+
+    @property
+    def is_open(self) -> bool: ...
+
     async def deliver(self, message: WireMessage) -> list[Attempt]:
         """Return how it went for each recipient."""
         ...
 
     async def quit(self) -> None: ...
 
+    def abort(self) -> None: ...
+
 
 class Courier(Protocol):
     """Finds and dials destinations: gateway.outbound.courier.Courier."""
 
-    async def connect(self, domain: str) -> Connection:
-        """Return a connection to one of the domain's hosts. Raises NotDelivered."""
+    async def connect(self, domain: str, *, besides: str = "") -> Connection:
+        """Return a connection to one of the domain's hosts, but `besides`. Raises NotDelivered."""
         ...
 
 
@@ -70,6 +81,10 @@ class DirectDelivery:
         return {number: outcome for each in visits for number, outcome in each.result().items()}
 
     async def _visit(self, domain: str, message: WireMessage) -> dict[int, Outcome]:
+        async def put_off(other: Connection, numbers: Collection[int]) -> list[Attempt]:
+            recipients = tuple(each for each in message.recipients if each.number in numbers)
+            return await other.deliver(replace(message, recipients=recipients))
+
         try:
             connection = await self._courier.connect(domain)
         except NotDelivered as failure:
@@ -79,6 +94,7 @@ class DirectDelivery:
             return {recipient.number: outcome for recipient in message.recipients}
         try:
             attempts = await connection.deliver(message)
+            attempts = await with_next_host(self._courier, domain, connection, attempts, put_off)
         finally:
             await connection.quit()
         return {

@@ -40,7 +40,7 @@ from gateway.outbox.filing import Filing
 from gateway.outbox.gateways import GatewayDelivery
 from gateway.outbox.model import FileOnce, Message, OutboxStatus
 from gateway.outbox.network import Injector, NetworkDelivery
-from gateway.outbox.params import ATTEMPTS_AT_ONCE, CONTENT_IN_ROW, LARGE_AT_ONCE, OutboxLimits
+from gateway.outbox.params import ATTEMPTS_AT_ONCE, CONTENT_IN_ROW, LARGE_AT_ONCE, RETRY, OutboxLimits
 from gateway.outbox.probing import GatewayProbe
 from gateway.outbox.relay import Dialler
 from gateway.outbox.routes import Names, Router
@@ -94,6 +94,7 @@ class Outbox:
         self._courier = courier
         self.held = False  # nothing is tried until `release`; set it before `start`'s caller waits for anything
         self._opened: OutboxStore | None = None
+        self._nodes_came = False
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._under_way: dict[str, tuple[asyncio.Task[None], bool]] = {}  # by message ID: its attempt, is it large
@@ -178,6 +179,11 @@ class Outbox:
         self._settled.clear()
         self._wake.set()
 
+    def nodes_came(self) -> None:
+        """Try soon what our own network put off: a node is there that was not."""
+        self._nodes_came = True
+        self.wake()
+
     async def settled(self) -> None:
         """Wait until every attempt that is due has been made, and everything owed to the mailbox has been tried."""
         await self._settled.wait()
@@ -239,6 +245,9 @@ class Outbox:
         if self.held:
             return None
         now = self._clock()
+        if self._nodes_came:
+            self._nodes_came = False
+            await self._store.write(rows.hasten, now, RETRY[0])
         ready, next_due = await self._store.read(rows.due, now)
         self._resting = {message_id: until for message_id, until in self._resting.items() if until > now}
         for message_id, size in ready:

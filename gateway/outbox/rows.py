@@ -106,6 +106,15 @@ def due(database: Database, now: int) -> tuple[tuple[tuple[str, int], ...], int 
     return ready, next_due
 
 
+def hasten(transaction: Transaction, now: int, pause: int) -> None:
+    """Make due what nodes or gateways of our own put off, or what nobody answered, `pause` after its last attempt."""
+    transaction.connection.execute(
+        "UPDATE recipients SET next_attempt = min(next_attempt, max(?1, last_attempt + ?2)) WHERE state = 'pending'"
+        " AND (injection NOT NULL OR parcel NOT NULL OR remote = '' OR status = '4.4.1')",
+        (now, pause),
+    )
+
+
 def record(transaction: Transaction, message_id: str, outcomes: Mapping[int, tuple[Outcome, int]], now: int) -> None:
     """Note how an attempt ended: recipient number → (outcome, next attempt where it is a deferral)."""
     transaction.connection.executemany(

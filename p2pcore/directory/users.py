@@ -113,11 +113,15 @@ class UserListing(Base):
     def set_alias(self, address: str, targets: str | Sequence[str]) -> None:
         """Let mail for `address` go to these users (primary addresses), instead of those it went to.
 
-        Raises AddressTaken (it is a user's), NoSuchAddress (a target is no user), NotOurDomain, Malformed, TooLarge.
+        "@domain" and "*@domain" stand for every address that nothing else takes (the catch-all). Raises AddressTaken (it is a user's), NoSuchAddress (a target is no user), NotOurDomain, Malformed, TooLarge.
         """
-        address, users = self._canonical(address), self._users(targets)
+        users = self._users(targets)
         if not users:
             raise Malformed(f"alias {address} needs at least one user")
+        if self._is_every_address(address):
+            self.set_catch_all(users)
+            return
+        address = self._canonical(address)
         with self.book.transaction():
             if self.book.addresses.user(address):
                 raise AddressTaken(f"{address} is a user's address")
@@ -125,7 +129,10 @@ class UserListing(Base):
             self.book.touch()
 
     def remove_alias(self, address: str) -> None:
-        """Raises NoSuchAddress, NotOurDomain, Malformed."""
+        """Take away what `set_alias` has set. Raises NoSuchAddress, NotOurDomain, Malformed."""
+        if self._is_every_address(address):
+            self.set_catch_all(())
+            return
         address = self._canonical(address)
         with self.book.transaction():
             if not self.book.addresses.remove_alias(address):
@@ -145,6 +152,15 @@ class UserListing(Base):
         with self.book.transaction():
             self.book.addresses.set_postmaster(address)
             self.book.touch()
+
+    def _is_every_address(self, address: str) -> bool:
+        """Return whether this is "@domain" or "*@domain", as mail administrators write it. Raises as `_canonical`."""
+        local, at, domain = address.strip().rpartition("@")
+        if not at or local not in ("", "*"):
+            return False
+        if names.canonical_domain(domain) != self.domain:
+            raise NotOurDomain(f"{address} is not in {self.domain}")
+        return True
 
     def _canonical(self, address: str) -> str:
         canonical = names.canonical_address(address)

@@ -108,6 +108,7 @@ def test_sizes() -> None:
         ("node.advertise=nonsense", "node.advertise"),
         ("smtp.listen=[]", "smtp.listen: is empty"),
         ('smtp.trusted_relays=["mx"]', "smtp.trusted_relays: 'mx'"),
+        ('smtp.dmarc_overrides=["mx"]', "smtp.dmarc_overrides: 'mx' is neither a network nor a domain"),
         ('outbound.resolvers=["dns.example.org:53"]', "outbound.resolvers"),
         ("relay.advertise=nonsense", "relay.advertise: endpoint"),
         ("outbound.smarthost=mail.example.net", "outbound.smarthost: endpoint"),

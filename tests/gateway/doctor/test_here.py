@@ -10,6 +10,7 @@ from gateway.doctor.facts import domain_record
 from gateway.site import Site
 from p2pcore import params
 from p2pcore.clock import system_clock
+from p2pcore.crypto.certificate_parsing import end_of
 from p2pcore.crypto.certificates import parse_certificate
 from p2pcore.crypto.tls import make_server_certificate
 
@@ -36,6 +37,14 @@ def test_what_ends_is_told_before_and_after(site: Site) -> None:
     end = parse_certificate(site.identity("gateway").certificate).not_after
     assert levels(site, end - params.DAY)["identity"] >= {"warn"}
     assert "fail" in levels(site, end)["identity"]
+
+
+def test_the_authority_s_end_is_told_a_year_before(site: Site) -> None:
+    """Nobody can renew it: whoever hears of it early can still found the domain anew."""
+    end = end_of(site.own_identity().authority)
+    assert levels(site, system_clock())["authority"] == {"ok"}
+    assert levels(site, end - 300 * params.DAY)["authority"] == {"warn"}
+    assert levels(site, end)["authority"] == {"fail"}
 
 
 def test_a_certificate_for_another_host_is_told(site: Site) -> None:

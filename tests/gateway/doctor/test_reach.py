@@ -50,6 +50,16 @@ async def test_a_closed_port_fails_with_what_to_do(reach: Reach, mta: FakeMta) -
     assert (await reach.outwards("empty.example", mta.port)).level == "warn"
 
 
+async def test_the_other_gateways_are_greeted_too(reach: Reach, mta: FakeMta) -> None:
+    """Mail comes to every MX host: one that does not answer is named, with what to look at."""
+    zone = Zone(
+        "example.org", "mx1.example.org", {"mx1.example.org": ("127.0.0.1",), "mx2.example.org": ("127.0.0.9",)}
+    )
+    own, other = await reach.inwards(zone, mta.port)
+    assert (own.level, other.level) == ("ok", "fail")
+    assert other.remedy.startswith("look at mx2.example.org: is it running?")
+
+
 async def test_every_machine_is_dialled(reach: Reach, mta: FakeMta) -> None:
     """Gateways and nodes by name or address; each has a finding of its own, in order."""
     machines = [

@@ -1,5 +1,7 @@
 """The zone that `p2pmail dns` prints."""
 
+from dataclasses import replace
+
 import dns.zone
 import pytest
 
@@ -25,6 +27,13 @@ def zone(mode: Mode = "testing") -> Zone:
 def values(name: str, kind: str) -> list[str]:
     found = dns.zone.from_text(START + text(zone()), origin="example.org").get_rdataset(name, kind)
     return sorted(record.to_text() for record in found or ())
+
+
+def test_where_mail_readers_ask() -> None:
+    """The name that Thunderbird asks is there where something answers, and not otherwise."""
+    told = text(replace(zone(), autoconfig=True))
+    assert "autoconfig.example.org. IN CNAME mx1.example.org.\n" in told
+    assert "autoconfig" not in text(zone())
 
 
 def test_every_line_is_of_a_zone_file() -> None:
@@ -64,3 +73,9 @@ def test_the_policy_file_is_one(mode: Mode) -> None:
         line for shown in (text(zone(mode)), text(zone(other))) for line in shown.split("\n") if "STSv1;" in line
     }
     assert len(identifiers) == 2
+
+
+def test_the_policy_file_is_the_same_on_every_gateway() -> None:
+    """Each gateway names itself first elsewhere; the policy, whose ID is made from its text, is one."""
+    one, addresses = zone(), dict(reversed([*zone().gateways.items()]))
+    assert policy_file(replace(one, host="mx2.example.org", gateways=addresses)) == policy_file(one)

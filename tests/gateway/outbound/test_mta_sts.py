@@ -1,5 +1,6 @@
 """MTA-STS policies from a fake name server and a fake HTTPS host (RFC 8461 §3, §5.1)."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -33,11 +34,13 @@ class Host:
         self.status = 200
         self.kind = "text/plain"
         self.asked = 0
+        self.seen = asyncio.Event()
         self.port = 0
 
     async def serve(self, request: web.Request) -> web.Response:
         assert (request.host.partition(":")[0], request.path) == ("mta-sts.remote.example", "/.well-known/mta-sts.txt")
         self.asked += 1
+        self.seen.set()
         headers = {"Location": str(request.url) + "?again"} if self.status == 301 else {}
         return web.Response(text=self.text, status=self.status, content_type=self.kind, headers=headers)
 
@@ -106,6 +109,38 @@ async def test_a_policy_a_day_old_is_looked_at_again(sts: MtaSts, host: Host, cl
     await sts.policy("remote.example")
     clock.advance(REFRESH)
     assert await sts.policy("remote.example") == ENFORCE
+    assert host.asked == 2
+
+
+async def test_policies_are_kept_fresh_without_any_mail(
+    sts: MtaSts, host: Host, dns: FakeDns, clock: ManualClock, tmp_path: Path
+) -> None:
+    """§3.3: looked at once a day before its end, so that hiding the successor later does not help."""
+    await sts.policy("remote.example")
+    await sts.refresh()
+    assert host.asked == 1
+    for _ in range(8):  # more days than its max_age has
+        clock.advance(REFRESH + 1)
+        await sts.refresh()
+    assert host.asked == 9
+    dns.broken.add("_mta-sts.remote.example")
+    assert (
+        await MtaSts(FreshResolver(dns), PolicyCache(tmp_path / "mta-sts"), clock, port=1).policy("remote.example")
+        == ENFORCE
+    )
+    clock.advance(604_800_000)
+    assert PolicyCache(tmp_path / "mta-sts").due(clock(), clock()) == ()  # over: it is not asked for by itself any more
+
+
+async def test_the_freshness_begins_and_ends_with_its_owner(sts: MtaSts, host: Host, clock: ManualClock) -> None:
+    """What was a day old when the process began is looked at then."""
+    await sts.policy("remote.example")
+    clock.advance(REFRESH + 1)
+    host.seen.clear()
+    sts.start()
+    async with asyncio.timeout(20):
+        await host.seen.wait()
+    await sts.stop()
     assert host.asked == 2
 
 

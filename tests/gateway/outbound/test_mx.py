@@ -5,6 +5,7 @@ import random
 import pytest
 
 from gateway.outbound.errors import NotDelivered
+from gateway.outbound.model import destination_of
 from gateway.outbound.mx import MailExchangers, exchanges
 from gateway.outbound.params import MAX_ENDPOINTS, MAX_HOSTS
 from gateway.resolver import Resolver
@@ -29,6 +30,14 @@ mx.example.org.  A 192.0.2.9
 alias.example.   MX 10 other-name.example.
 other-name.example. A 192.0.2.9
 empty.example.   TXT "no mail here"
+six.example.     MX 10 six-host.example.
+six-host.example. AAAA 2001:db8::6
+halves.example.  MX 10 nowhere.example.
+halves.example.  MX 20 b.two.example.
+same.example.    MX 10 b.two.example.
+same.example.    MX 10 other-name.example.
+same.example.    MX 5 a.two.example.
+odd_name.example. MX 10 b.two.example.
 """
 
 
@@ -135,3 +144,38 @@ async def test_a_smarthost_takes_everything(dns: FakeDns) -> None:
 def test_a_null_mx_beside_others_is_ignored() -> None:
     """RFC 7505 §3: only a null MX on its own means that the domain takes no mail."""
     assert [each.host for each in exchanges("d.example", [(0, ""), (10, "mx.d.example")])] == ["mx.d.example"]
+
+
+async def test_hosts_without_an_address_are_passed_over(dns: FakeDns) -> None:
+    """An MX name that does not exist costs nothing where another host has an address."""
+    assert await addresses(of(dns), "halves.example") == ["192.0.2.2"]
+
+
+async def test_a_host_with_ipv6_only(dns: FakeDns) -> None:
+    """AAAA alone makes a host; where A cannot be looked up, AAAA is used, and the other way about."""
+    assert await addresses(of(dns), "six.example") == ["2001:db8::6"]
+    dns.broken.add("six-host.example A")
+    assert await addresses(of(dns), "six.example") == ["2001:db8::6"]
+    dns.broken = {"a.two.example AAAA"}
+    assert (await addresses(of(dns), "two.example"))[0] == "192.0.2.1"
+
+
+async def test_our_address_cuts_the_list_as_our_name_does(dns: FakeDns) -> None:
+    """What is not preferred to a host with our address is left out, in whatever order equals are shuffled."""
+    for seed in range(8):
+        assert await addresses(of(dns, rng=random.Random(seed)), "same.example") == ["192.0.2.1", "2001:db8::1"]
+
+
+@pytest.mark.parametrize("domain", ["us.example", "alias.example"])
+async def test_a_domain_that_we_serve_may_lead_to_us(dns: FakeDns, domain: str) -> None:
+    """Mail between two domains of one gateway's process goes by MX to this very host, and does not loop."""
+    assert "192.0.2.9" in await addresses(of(dns, served=[domain]), domain)
+
+
+async def test_a_name_outside_idna_is_asked_for(dns: FakeDns) -> None:
+    """DNS holds names that no rule of IDNA allows, and their users get mail."""
+    assert destination_of("x@Odd_Name.example") == "odd_name.example"
+    assert destination_of("x@xn--n3h.example.") == "xn--n3h.example"  # of an older IDNA
+    assert destination_of("x@Bücher.example") == "xn--bcher-kva.example"
+    assert destination_of(f"x@{'a' * 64}.example") == ""
+    assert await addresses(of(dns), "odd_name.example") == ["192.0.2.2"]

@@ -25,6 +25,7 @@ from gateway.outbound.service import Outbound
 from gateway.resolver import Resolver
 from p2pcore.clock import system_clock
 from p2pcore.crypto.dkim_keys import dkim_record, make_dkim_key
+from p2pcore.errors import NoQuorum
 from tests.gateway.outbound.test_session import TIMEOUTS
 from tests.gateway.outbound.world import CONTENT, KEY, FakeNetwork, make_network, new_item
 from tests.support.fake_dns import FakeDns
@@ -44,7 +45,9 @@ async def until(condition: Callable[[], object]) -> None:
 class Machine:
     """One gateway's outgoing side."""
 
-    def __init__(self, directory: Path, dns: FakeDns, port: int, schedule: Schedule) -> None:
+    def __init__(
+        self, directory: Path, dns: FakeDns, port: int, schedule: Schedule, *, nodes_pause: int = 10_000
+    ) -> None:
         self.network: FakeNetwork = make_network()
         self.queue = Queue(directory / "queue", KEY, system_clock, schedule=schedule)
         resolver = Resolver([dns.endpoint], timeout=2_000)
@@ -54,7 +57,9 @@ class Machine:
         self.destinations = Destinations(courier, signer, system_clock, pause=10)
         network = NetworkDelivery(self.network, self.network, self.queue, "mx.example.org")
         reporter = Reporter(self.network, self.network, self.queue, "example.org", "mx.example.org", system_clock)
-        self.outbound = Outbound(self.queue, self.destinations, network, reporter, "example.org", record_retry=10)
+        self.outbound = Outbound(
+            self.queue, self.destinations, network, reporter, "example.org", record_retry=10, nodes_pause=nodes_pause
+        )
 
     async def start(self) -> None:
         await self.queue.open()
@@ -299,3 +304,59 @@ def test_it_works_on_uvloop_as_in_production(tmp_path: Path) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(deliver()) == 1
+
+
+@pytest.mark.parametrize("at", ["MAIL", "x@d.example", "DATA", "dot"])
+async def test_what_one_host_puts_off_the_next_one_takes(tmp_path: Path, dns: FakeDns, mta: FakeMta, at: str) -> None:
+    """In the same attempt, and only who was put off; RFC 5321 §5.1 has the hosts tried until one takes the mail."""
+    dns.add("d.example. MX 10 full.d.example.\nd.example. MX 20 mx.d.example.")
+    dns.add("full.d.example. A 127.0.0.2\nmx.d.example. A 127.0.0.1")
+    full = FakeMta(refusals={at: "452 4.3.1 disk full"})
+    await full.start("127.0.0.2", mta.port)
+    machine = Machine(tmp_path, dns, mta.port, Schedule())
+    await machine.start()
+    await machine.queue.accept(new_item("x@d.example", "y@d.example"))
+    await machine.emptied()
+    assert full.connections == 1
+    taken = [path for each in (*full.taken, *mta.taken) for path in each.forward_paths]
+    assert sorted(taken) == ["x@d.example", "y@d.example"]
+    assert [each.forward_paths for each in mta.taken] == [
+        ["x@d.example"] if "@" in at else ["x@d.example", "y@d.example"]
+    ]
+    await machine.stop()
+    await full.stop()
+
+
+async def test_what_may_have_arrived_is_not_sent_to_the_next_host(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> None:
+    """A connection lost after the dot leaves a doubt, which a second host would make two mails of."""
+    dns.add("d.example. MX 10 gone.d.example.\nd.example. MX 20 mx.d.example.")
+    dns.add("gone.d.example. A 127.0.0.2\nmx.d.example. A 127.0.0.1")
+    gone = FakeMta(drop_at="dot")
+    await gone.start("127.0.0.2", mta.port)
+    machine = Machine(tmp_path, dns, mta.port, Schedule())
+    await machine.start()
+    await machine.queue.accept(new_item("x@d.example"))
+    async with asyncio.timeout(20):
+        while not (await machine.queue.items())[0].recipients[0].attempts:  # noqa: ASYNC110 - as in `emptied`
+            await asyncio.sleep(0.01)
+    assert (len(gone.taken), mta.taken) == (1, [])
+    await machine.stop()
+    await gone.stop()
+
+
+async def test_a_node_that_comes_back_ends_the_wait(tmp_path: Path, dns: FakeDns) -> None:
+    """What our own network put off is tried as soon as there are nodes again; a stranger's mail waits its time."""
+    dns.add("remote.example. A 127.0.0.1")
+    machine = Machine(tmp_path, dns, 1, Schedule(), nodes_pause=1)
+    machine.network.refusing = NoQuorum("0 of 2 nodes")
+    await machine.start()
+    await machine.queue.accept(new_item("bob@example.org", "x@remote.example"))
+    async with asyncio.timeout(20):
+        while not all(each.attempts for each in (await machine.queue.items())[0].recipients):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    machine.network.refusing = None
+    machine.outbound.nodes_came()
+    await until(lambda: machine.network.mail_of("bob"))
+    (item,) = await machine.queue.items()
+    assert {each.forward_path: each.attempts for each in item.recipients}["x@remote.example"] == 1
+    await machine.stop()

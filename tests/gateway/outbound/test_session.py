@@ -298,3 +298,12 @@ async def _closed_port() -> int:
     server.close()
     await server.wait_closed()
     return port
+
+
+async def test_a_reverse_path_with_an_ascii_local_part_needs_no_smtputf8(mta: FakeMta, queue: Queue) -> None:
+    """Its domain goes as A-labels, so that hosts which take ASCII only take her mail (RFC 6531 §3.2)."""
+    mta.extensions = ["8BITMIME"]
+    await queue.accept(new_item(reverse_path="anna@bücher.example", smtputf8=True))
+    (unit,) = (await queue.claim(1)).units
+    assert outcomes(await delivered(mta, compose(unit, None))) == [("delivered", "2.0.0")]
+    assert mta.taken[0].reverse_path == "anna@xn--bcher-kva.example"

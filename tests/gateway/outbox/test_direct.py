@@ -31,19 +31,21 @@ class FakeHost:
         self.refusal = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 host\r\n")
-        while line := (await reader.readline()).decode():
-            if line.startswith("RCPT"):
-                self.recipients.append(line.strip())
-            if line.startswith("DATA"):
-                writer.write(b"354 go on\r\n")
-                content = await reader.readuntil(b"\r\n.\r\n")
-                if not self.refusal:
-                    self.contents.append(content)
-                writer.write((self.refusal or "250 2.0.0 thanks").encode() + b"\r\n")
-            else:
-                writer.write(b"250 ok\r\n")
-        writer.close()
+        try:
+            writer.write(b"220 host\r\n")
+            while line := (await reader.readline()).decode():
+                if line.startswith("RCPT"):
+                    self.recipients.append(line.strip())
+                if line.startswith("DATA"):
+                    writer.write(b"354 go on\r\n")
+                    content = await reader.readuntil(b"\r\n.\r\n")
+                    if not self.refusal:
+                        self.contents.append(content)
+                    writer.write((self.refusal or "250 2.0.0 thanks").encode() + b"\r\n")
+                else:
+                    writer.write(b"250 ok\r\n")
+        finally:  # also where the test ends first
+            writer.close()
 
 
 async def test_other_domains_are_delivered_to_by_mx(tmp_path: Path) -> None:

@@ -126,3 +126,36 @@ async def test_what_is_no_address_is_not_accepted(tmp_path: Path) -> None:
             with pytest.raises(Malformed):
                 await it.outbox.accept(submission(*wrong))
         assert (await it.outbox.status()).messages == 0
+
+
+async def test_a_node_that_comes_back_ends_the_wait(tmp_path: Path) -> None:
+    """What no quorum took is tried as soon as a node is there again, however long its next time is away."""
+    async with bench(tmp_path) as it:
+        it.sender.body_failure = NoQuorum("0 of 2 nodes")
+        await it.outbox.accept(submission("bob@example.org"))
+        for _ in range(6):
+            await it.pass_time(15 * params.MINUTE)
+        (message,) = await it.outbox.list()
+        tried = message.recipients[0].attempts
+        it.sender.body_failure = None
+        await it.pass_time(20 * params.SECOND)
+        assert (await it.outbox.list())[0].recipients[0].attempts == tried  # its time has not come
+        it.outbox.nodes_came()
+        await it.settled()
+        assert len(it.entries_of(it.bob)) == 1
+
+
+async def test_nodes_that_come_and_go_cause_no_storm(tmp_path: Path) -> None:
+    """However often a node comes, a message is tried once in ten seconds; and none of that is forgotten."""
+    async with bench(tmp_path) as it:
+        it.sender.body_failure = NoQuorum("0 of 2 nodes")
+        await it.outbox.accept(submission("bob@example.org"))
+        for _ in range(6):
+            await it.pass_time(15 * params.MINUTE)
+        tried = (await it.outbox.list())[0].recipients[0].attempts
+        for _ in range(9):
+            it.outbox.nodes_came()
+            await it.pass_time(params.SECOND)
+        assert (await it.outbox.list())[0].recipients[0].attempts == tried
+        await it.pass_time(params.SECOND)
+        assert (await it.outbox.list())[0].recipients[0].attempts == tried + 1

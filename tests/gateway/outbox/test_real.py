@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.mail.outgoing import NewItem
+from gateway.mail.outgoing import NewItem, Sending
 from gateway.outbox.outbox import Outbox
 from gateway.outbox.params import OutboxLimits
 from gateway.smtp.relay import RelayServer
@@ -48,6 +48,9 @@ class MemoryQueue:
         key = (item.submitter, item.submission_id)
         self.repeated += key in self.items
         return self.items.setdefault(key, item) is item
+
+    async def sendings(self) -> list[Sending]:
+        return []
 
 
 @dataclass

@@ -108,7 +108,7 @@ class FakeGateway:
     extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "SIZE 1000000", "DSN", "AUTH EXTERNAL")
     port: int = 0
     _server: asyncio.Server | None = None
-    _handlers: set[asyncio.Task[None]] = field(default_factory=set)
+    _handlers: dict[asyncio.StreamWriter, asyncio.Task[None]] = field(default_factory=dict)
 
     @property
     def info(self) -> GatewayInfo:
@@ -122,27 +122,30 @@ class FakeGateway:
 
     async def start(self) -> None:
         context = relay_server_context(self.member.identity)
-        self._server = await asyncio.start_server(self._serve, "localhost", self.port, ssl=context, limit=1 << 22)
+        self._server = await asyncio.start_server(self._accept, "localhost", self.port, ssl=context, limit=1 << 22)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for handler in tuple(self._handlers):
+        open_now = dict(self._handlers)
+        for handler in open_now.values():
             handler.cancel()
-        await asyncio.gather(*self._handlers, return_exceptions=True)
+        await asyncio.gather(*open_now.values(), return_exceptions=True)
+        for writer in open_now:  # a handler that had not begun closes nothing
+            writer.transport.abort()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._handlers[writer] = asyncio.create_task(self._serve(reader, writer), name="fake gateway")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._handlers.add(task)
         try:
             await self._converse(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._handlers.discard(task)
+            del self._handlers[writer]
             writer.transport.abort()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

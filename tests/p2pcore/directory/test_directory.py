@@ -113,6 +113,18 @@ def test_alias_is_replaced_and_removed(office: "Office") -> None:
     assert office.directory.aliases() == {}
 
 
+@pytest.mark.parametrize("alias", ["@example.org", "*@EXAMPLE.org"])
+def test_an_alias_of_the_whole_domain_is_the_catch_all(office: "Office", alias: str) -> None:
+    """As mail administrators write it; what has an address of its own comes first."""
+    office.user("a@example.org")
+    office.directory.set_alias(alias, "a@example.org")
+    assert (office.directory.catch_all(), office.directory.aliases()) == (("a@example.org",), {})
+    office.directory.remove_alias(alias)
+    assert office.directory.catch_all() == ()
+    with pytest.raises(NotOurDomain):
+        office.directory.set_alias("@example.com", "a@example.org")
+
+
 def test_catch_all_can_be_cleared(office: "Office") -> None:
     """No targets: nobody takes what nothing else takes."""
     office.user("a@example.org")

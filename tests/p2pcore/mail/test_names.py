@@ -16,6 +16,7 @@ from p2pcore.errors import (
     Failure,
     InboxDormant,
     InboxFull,
+    NodeFull,
     NoQuorum,
     NoSuchAddress,
     NotOurDomain,
@@ -189,6 +190,34 @@ async def test_a_full_inbox_is_said_before_the_mail_is_sent(
     with pytest.raises(InboxFull):
         await gateway_names.recipient("alice@example.org")
     domain.world.clock.advance(params.RCPT_CACHE)
+    await gateway_names.recipient("alice@example.org")
+
+
+async def test_full_nodes_are_not_a_full_inbox(
+    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
+) -> None:
+    """Where nodes refuse though the inbox has room, its owner could not help it: NodeFull, and InboxFull where she can.
+
+    RFC 3463 §3.3: of 4.2.2, "the recipient can delete messages to make more space available"; §3.4: of 4.3.1, "the
+    individual recipient may not be able to delete material to make room for additional messages".
+    """
+    for node in network.nodes:
+        node.status = InboxStatus(10, 30_000, START, False)
+    with pytest.raises(NodeFull):
+        await gateway_names.recipient("alice@example.org")
+    domain.world.clock.advance(params.RCPT_CACHE)
+    for node in network.closest(domain.alice.certificate.inbox_key)[:2]:
+        node.status = InboxStatus(1, params.INBOX_MAX_OCTETS, START, False)
+    with pytest.raises(InboxFull):
+        await gateway_names.recipient("alice@example.org")
+
+
+async def test_full_nodes_do_not_matter_where_the_next_closest_have_room(
+    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
+) -> None:
+    """An entry goes to the next closest in place of a full node, of 2 k at most, so RCPT counts these as well."""
+    for node in network.closest(domain.alice.certificate.inbox_key)[:3]:
+        node.status = InboxStatus(10, 30_000, START, False)
     await gateway_names.recipient("alice@example.org")
 
 

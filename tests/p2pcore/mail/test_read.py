@@ -366,6 +366,7 @@ async def test_only_a_reader_who_was_given_several_entries_waits_for_company(
 ) -> None:
     """A lone message is given out at once, and so is the next; after several at once more of them are gathered."""
     monkeypatch.setattr(read, "_TOGETHER", 3_600)
+    monkeypatch.setattr(read, "_EACH", 1_800)
     await inbox.reader.start()
     await inbox.until(lambda: inbox.watching)
     for texts in (["a"], ["b"], ["c", "d"]):
@@ -376,6 +377,30 @@ async def test_only_a_reader_who_was_given_several_entries_waits_for_company(
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await inbox.reader.next_batch()
+
+
+@pytest.mark.parametrize(("together", "pause"), [(1, 0.0), (2, 0.02), (10, 0.1), (30, 0.3), (500, 0.3)])
+async def test_the_more_came_together_the_longer_more_is_gathered(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch, together: int, pause: float
+) -> None:
+    """A lone message costs the next one no wait, two little, and none more than 300 ms."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    await inbox.reader.start()
+    await inbox.until(lambda: inbox.watching)
+    for number in range(together):
+        inbox.nodes[0].append(inbox.entry(f"{number}"))
+    assert len(await inbox.read(together)) == together
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "sleep", sleep)
+        following = asyncio.create_task(inbox.reader.next_batch())
+        for node in inbox.nodes:
+            node.append(inbox.entry("more"))
+        await following
+    assert [each for each in pauses if each] == pytest.approx([pause] if pause else [])
 
 
 async def test_a_reader_that_does_not_come_back_holds_nothing_for_long(

@@ -10,7 +10,7 @@ import pytest
 from p2pcore import params
 from p2pcore.client.replicas import Replicas
 from p2pcore.crypto.sealing import open_notification
-from p2pcore.errors import CannotKnow, Expired, NodeFull, NotAuthorised
+from p2pcore.errors import CannotKnow, Expired, NodeFull, NoGoodCopy, NotAuthorised
 from p2pcore.mail.finish import Finisher
 from p2pcore.mail.injection import Injection, prepare
 from p2pcore.mail.retrieve import Retriever
@@ -96,8 +96,33 @@ async def test_a_body_that_no_node_gives_may_come_later(
     _, notification = await injected(domain, replicas, b"x")
     for node in network.nodes:
         node.objects.clear()
-    with pytest.raises(CannotKnow):
+    with pytest.raises(CannotKnow) as caught:
         await Retriever(replicas, tmp_path).retrieve(notification)
+    assert not isinstance(caught.value, NoGoodCopy)
+
+
+@pytest.mark.parametrize("size", [1_000, 3_000_000])
+@pytest.mark.parametrize("damaged", ["octets", "statement"])
+async def test_that_only_bad_copies_were_given_is_said_and_is_temporary(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path, size: int, damaged: str
+) -> None:
+    """One node gives another body or another's statement, the rest have none: how many lied is said, no more."""
+    injection, notification = await injected(domain, replicas, os.urandom(size))
+    key = injection.body_statement.object_key
+    bad = network.closest(key)[1]
+    for node in network.nodes:
+        signed, octets = node.objects.pop(key, (injection.object, b""))
+        if node is bad and damaged == "octets":
+            node.objects[key] = (signed, octets[:-1] + bytes([octets[-1] ^ 1]))
+        elif node is bad:
+            node.objects[key] = (
+                msgspec.structs.replace(signed, proof=msgspec.structs.replace(signed.proof, signature=bytes(64))),
+                octets,
+            )
+    with pytest.raises(NoGoodCopy, match="1 of 5 nodes gave a bad copy") as caught:
+        await Retriever(replicas, tmp_path).retrieve(notification)
+    assert isinstance(caught.value, CannotKnow)
+    assert str(bad.contact.endpoint) in str(caught.value)
 
 
 async def test_acknowledging_and_deleting_reach_all_holders(

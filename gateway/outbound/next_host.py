@@ -1,0 +1,64 @@
+"""What one host of a domain puts off is tried at one more of them in the same attempt (RFC 5321 §5.1).
+
+Without that, mail would wait for days on the preferred host's full disk while the others take mail. Where a connection
+was lost nothing is tried elsewhere at once: the host may have the message.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Protocol, TypeVar
+
+from gateway.outbound.errors import NotDelivered
+from gateway.outbound.model import Attempt
+from gateway.outbound.mx import Target
+
+
+class Connected(Protocol):
+    """gateway.outbound.session.Session."""
+
+    @property
+    def target(self) -> Target: ...
+
+    @property
+    def is_open(self) -> bool: ...
+
+    async def quit(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+S = TypeVar("S", bound=Connected, covariant=True)
+
+
+class Connector(Protocol[S]):
+    """gateway.outbound.courier.Courier."""
+
+    async def connect(self, domain: str, *, besides: str = "") -> S:
+        """Raises NotDelivered."""
+        ...
+
+
+async def with_next_host(
+    connector: Connector[S],
+    domain: str,
+    session: Connected,
+    attempts: Sequence[Attempt],
+    deliver: "Callable[[S, Collection[int]], Awaitable[list[Attempt]]]",
+) -> list[Attempt]:
+    """Return `attempts`, which were made over `session`, as they stand after `deliver` at the next host.
+
+    `deliver` is given a connection and the numbers of those recipients that were put off.
+    """
+    put_off = {each.number for each in attempts if each.outcome == "deferred"}
+    if not put_off or not session.is_open:
+        return list(attempts)
+    try:
+        other = await connector.connect(domain, besides=session.target.host)
+    except NotDelivered:
+        return list(attempts)  # there is no other, or it does not answer: what the first has said stands
+    try:
+        again = {each.number: each for each in await deliver(other, put_off)}
+    except BaseException:
+        other.abort()
+        raise
+    await other.quit()
+    return [again.get(each.number, each) for each in attempts]
