@@ -4,7 +4,7 @@
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
 COPY requirements.lock ./
-# every distribution is checked against its hash here; the image takes only what p2pmail itself needs of them
+# every distribution is checked against its hash here
 RUN pip wheel --no-cache-dir --require-hashes --wheel-dir wheels -r requirements.lock
 COPY pyproject.toml README.md ./
 COPY p2pcore p2pcore

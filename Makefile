@@ -1,9 +1,11 @@
 # Two commands for a newcomer: `make run` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
 BIN := .venv/bin
+# what running takes; and, beside it, what testing and checking take
 READY := .venv/ready
+TOOLS := .venv/ready-tools
 
-.PHONY: help run test fuzz faults interop check format bench plots clean
+.PHONY: help run test fuzz faults stress interop check format bench plots clean
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
@@ -13,37 +15,41 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+$(TOOLS): requirements-dev.lock $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
 run: $(READY) ## a complete one-machine network on loopback, data under ./var
 	$(BIN)/p2pmail demo ./var
 
-test: $(READY) ## every test
+test: $(TOOLS) ## every test
 	$(BIN)/pytest -n auto --dist loadfile
 
-fuzz: $(READY) ## every property and fuzz test, fifty times as long as in `make test`
+fuzz: $(TOOLS) ## every property and fuzz test, fifty times as long as in `make test`
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -n auto --dist loadfile --timeout 0 \
 		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
 
-faults: $(READY) ## every fault at every suspension of a mail's way, each a run of its own (half an hour)
+faults: $(TOOLS) ## every fault at every suspension of a mail's way, each a run of its own (half an hour)
 	$(BIN)/python -m tests.faults $(FAULTS)
 
-interop: $(READY) ## real Thunderbird, Postfix, swaks and mbsync against a running p2pmail; installs them where apt works
+interop: $(TOOLS) ## real Thunderbird, Postfix, swaks and mbsync against a running p2pmail; installs them where apt works
 	sh tests/interop/install.sh
 	$(BIN)/pytest tests/interop -m interop -rs
 
-check: $(READY) ## ruff, mypy --strict, import-linter
+check: $(TOOLS) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) ## figures beside Postfix and Dovecot, where installed (some minutes)
+bench: $(TOOLS) ## figures beside Postfix and Dovecot, where installed (some minutes)
 	$(BIN)/python -m bench.delivery --one-machine $(BENCH)
 
-plots: $(READY) ## draw the pictures in docs/ anew from the figures beside them
+plots: $(TOOLS) ## draw the pictures in docs/ anew from the figures beside them
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-plots.lock
 	$(BIN)/python -m bench.plots
 
-format: $(READY) ## rewrite the code in the house format
+format: $(TOOLS) ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

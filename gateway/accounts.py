@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway import backups, rotation
 from gateway.errors import ConfigurationError, OperatorError
+from gateway.lost import tell_if_lost
 from gateway.mailbox.errors import MailboxError
 from gateway.mailbox.store import MailStore
 from gateway.site import MAILBOX_KEY_SIZE, Site, make_private, write_private
@@ -67,6 +68,7 @@ class Accounts:
         key = await asyncio.to_thread(self._site.mailbox_key, address)
         try:
             await asyncio.to_thread(backups.finish_restore, directory)
+            tell_if_lost(directory / "mailbox" / "mail.db", f"the mail of {address}", "p2pmail mailbox restore")
             store = await MailStore.open(directory / "mailbox", key)
         except (MailboxError, OSError, ValueError) as error:
             raise ConfigurationError(f"{directory / 'mailbox'}: the mail of {address}: {error}") from error

@@ -169,6 +169,8 @@ async def _made(directory: Path) -> Path:
 def _new(target: Path, partial: Path) -> None:
     if target.exists():
         raise OperatorError(f"{target}: exists already; nothing was written")
+    if not target.parent.is_dir():  # never made here: it may be a disk that is not mounted
+        raise OperatorError(f"{target.parent}: is no directory; make it, or mount it, first")
     _emptied(partial)
 
 

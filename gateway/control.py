@@ -123,8 +123,8 @@ def ask(path: Path, command: str, arguments: dict[str, Any]) -> Any:
             with _short(path) as name:
                 connection.connect(name)
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            start = f"p2pmail run -c {path.parent / 'p2pmail.toml'}"
-            raise NotRunning(f"{path.parent}: no p2pmail process is running here; start it: {start}") from error
+            start = f"if it is not just starting, start it: p2pmail run -c {path.parent / 'p2pmail.toml'}"
+            raise NotRunning(f"{path.parent}: no p2pmail process answers here; {start}") from error
         except PermissionError as error:
             raise OperatorError(f"{path}: permission denied; run this as the user who runs p2pmail") from error
         except OSError as error:

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
@@ -166,9 +167,13 @@ class MailboxJobs:
         async with self._closed(address):
             about = await backups.restore(directory, identity, key, source, progress)
         return [
-            f"{address}: as of {about['made']} (Unix time). What was there before is in {directory}/replaced-…",
+            f"{address}: as of {_day(about['made'])}. What was there before is in {directory}/replaced-…",
             "Mail readers will download it anew. Her outbox is held if it has mail: `p2pmail status` says so.",
         ], 0
+
+
+def _day(made: int) -> str:
+    return datetime.fromtimestamp(made, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _path(arguments: dict[str, Any]) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.errors import ConfigurationError
 
+SERVICE_CREDENTIALS = Path("/run/credentials/p2pmail.service")  # where its user's own commands find them while it runs
 _MOST = 4_096  # octets that may come with a passphrase
 _PATIENCE = 120  # seconds for a command, which may ask a person
 
@@ -16,8 +17,9 @@ _PATIENCE = 120  # seconds for a command, which may ask a person
 def obtain(source: str, directory: Path) -> str:
     """Return the passphrase that `source` leads to.
 
-    "prompt"; "file:PATH" (relative to `directory`); "credential:NAME" (systemd's LoadCredential); "command:LINE", run
-    without a shell, whose first line of output it is: `secret-tool lookup …` asks the desktop's keyring.
+    "prompt"; "file:PATH" (relative to `directory`); "credential:NAME" (systemd's LoadCredential, also while
+    p2pmail.service runs); "command:LINE", run without a shell, whose first line of output it is:
+    `secret-tool lookup …` asks the desktop's keyring.
     Raises ConfigurationError.
     """
     passphrase = _ask(source, directory)
@@ -36,9 +38,11 @@ def _ask(source: str, directory: Path) -> str:
         return _line(directory / name)
     if kind == "credential" and name and "/" not in name:
         given = os.environ.get("CREDENTIALS_DIRECTORY")
-        if not given:
-            raise ConfigurationError(f"keys.passphrase: {source}: systemd has given no credentials")
-        return _line(Path(given) / name)
+        if not given and not os.access(SERVICE_CREDENTIALS / name, os.R_OK):
+            raise ConfigurationError(
+                f"keys.passphrase: {source}: systemd has given no credentials, nor is p2pmail.service running with them"
+            )
+        return _line((Path(given) if given else SERVICE_CREDENTIALS) / name)
     if kind == "command" and name:
         return _said_by(name)
     raise ConfigurationError(

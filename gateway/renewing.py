@@ -89,9 +89,12 @@ class Renewals:
             elif trust.is_revoked(certificate):
                 warnings.append(f"{what} is revoked: nobody accepts what it signs")
             elif now > certificate.not_after - WARNED_BEFORE:
-                verb = "has expired" if now > certificate.not_after else "will expire"
                 day = datetime.fromtimestamp(certificate.not_after / 1_000, UTC).date()
-                warnings.append(f"{what} {verb} on {day} and has not been renewed: is the directory running?")
+                if now > certificate.not_after + params.JUDGING_TOLERANCE:
+                    # nobody answers what it signs, so it cannot ask for the renewed one either
+                    warnings.append(f"{what} has expired on {day}: nobody answers it; revoke it and let it join anew")
+                else:
+                    warnings.append(f"{what} will expire on {day} and has not been renewed: is the directory running?")
         return warnings
 
     def _look_at(self, record: DomainRecord) -> None:

@@ -200,7 +200,9 @@ class Site:
 
 
 class SiteBusy(ConfigurationError):
-    """Another process holds the site's lock."""
+    """Another process holds the site's lock; trying again mends it, so a supervisor should (exit code 1)."""
+
+    exit_code = 1
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What the start and the end of the program need: signals, and errors that say what could not start."""
 
 import asyncio
+import errno
 import gc
 import signal
 import ssl
@@ -18,6 +19,7 @@ from p2pcore.crypto.tls import server_context
 from p2pcore.errors import Failure
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_OF_AN_ENDPOINT = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT)
 
 log = structlog.get_logger("main")
 
@@ -52,11 +54,16 @@ def settle_memory() -> None:
 
 
 @contextmanager
-def starting(what: str) -> Iterator[None]:
-    """Say which key or file it was that a part could not start with. Raises ConfigurationError."""
+def starting(what: str, listening: str = "") -> Iterator[None]:
+    """Say which key or file it was that a part could not start with; of a part with files, `listening` is its endpoint.
+
+    Raises ConfigurationError.
+    """
     try:
         yield
     except (OSError, ValueError, RuntimeError, apsw.Error, Failure, MailboxError) as error:
+        if listening and isinstance(error, OSError) and error.errno in _OF_AN_ENDPOINT and not error.filename:
+            what = listening
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         file = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         raise ConfigurationError(f"{what}: {file}{reason}") from error

@@ -5,10 +5,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from gateway import config as configuration
 from tests.deploy import commands
 from tests.deploy.compose import ROOT
 
@@ -50,15 +52,20 @@ def test_exposure(tmp_path: Path) -> None:
 
 
 def test_command() -> None:
-    """It runs a command that p2pmail has, on the configuration in its state directory; so does the drop-in."""
+    """It runs a command that p2pmail has, on the configuration in its state directory."""
     program, *words = shlex.split(setting("ExecStart"))
     assert program.endswith("/p2pmail")
     commands.check(words)
     assert words[-1] == f"{STATE}/p2pmail.toml"
     assert setting("StateDirectory") == STATE.removeprefix("/var/lib/")
-    drop_in = re.sub(r"\s*\\\n#\s*", " ", UNIT)
-    (suggested,) = re.findall(r"^#\s+ExecStart=/opt/p2pmail/bin/p2pmail (.*)$", drop_in, re.MULTILINE)
-    commands.check(shlex.split(suggested))
+
+
+def test_credentials() -> None:
+    """The configuration that goes with the drop-in names the credentials that the drop-in loads, where they will be."""
+    names = re.findall(r"^#\s+LoadCredential=([\w.]+):/etc/", UNIT, re.MULTILINE)
+    suggested = "\n".join(re.findall(r"^#   (\[tls\]|(?:certificate|key) = .*)$", UNIT, re.MULTILINE))
+    config = configuration.check({"domain": {"name": "example.org"}, **tomllib.loads(suggested)}, "the comment")
+    assert [config.tls.certificate, config.tls.key] == [f"/run/credentials/p2pmail.service/{name}" for name in names]
 
 
 def test_hardened() -> None:

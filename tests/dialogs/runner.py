@@ -11,6 +11,7 @@
     C: <STARTTLS>                        the client begins its TLS handshake here
     C: <CLOSE>                           the client closes
     S: <CLOSED>                          the server has closed
+    S: <250>                             a whole SMTP reply with this code, of however many lines
 
 Lines sent in a row leave without waiting for answers (pipelining). Every S: line must come; nothing else may.
 """
@@ -117,6 +118,9 @@ class Dialog:
     async def _hear(self, batch: list[Step]) -> None:
         waiting = list(batch)
         peer = await self._peer(batch[0].name)
+        if code := re.fullmatch(r"<([0-9]{3})>", batch[0].text):
+            await self._hear_reply(peer, batch[0], code[1])
+            return
         while waiting:
             line = await self._read_line(peer, waiting[0])
             self._log.append(f"S{batch[0].name}: {line}")
@@ -128,6 +132,14 @@ class Dialog:
                     break
             else:
                 self._fail(waiting[0], f"the server said: {line}")
+
+    async def _hear_reply(self, peer: Peer, step: Step, code: str) -> None:
+        line = f"{code}-"
+        while line.startswith(f"{code}-"):
+            line = await self._read_line(peer, step)
+            self._log.append(f"S{step.name}: {line}")
+        if not line.startswith(f"{code} "):
+            self._fail(step, f"the server said: {line}")
 
     async def _read_line(self, peer: Peer, step: Step) -> str:
         try:

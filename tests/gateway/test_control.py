@@ -143,7 +143,7 @@ async def test_socket_of_a_killed_process(tmp_path: Path, commands: Commands) ->
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    with pytest.raises(NotRunning, match="no p2pmail process is running"):
+    with pytest.raises(NotRunning, match="no p2pmail process answers here"):
         await asked(path, "echo")
     server = ControlServer(path, commands.handlers)
     await server.start()

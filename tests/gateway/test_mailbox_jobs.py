@@ -157,10 +157,12 @@ async def test_killed_while_a_restore_is_moved_in(hers: Site, tmp_path: Path, st
 
 
 async def test_unknown(hers: Site, tmp_path: Path) -> None:
-    """Who has no account here, and a relative path, are told in words."""
+    """Who has no account here, a relative path, and a disk that is not mounted are told in words."""
     with pytest.raises(OperatorError, match="no account"):
         await done(hers, "check", address=BOB)
     with pytest.raises(OperatorError, match="not an absolute path"):
         await done(hers, "backup", path="x")
     with pytest.raises(OperatorError, match="is not one of"):
         await done(hers, "export", path=tmp_path / "x", format="pst")
+    with pytest.raises(OperatorError, match="absent: is no directory; make it, or mount it, first"):
+        await done(hers, "backup", path=tmp_path / "absent" / "monday")

@@ -34,6 +34,16 @@ def test_sources(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -
     assert obtain(source, tmp_path) == "open sesame"
 
 
+def test_the_services_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that the service's user types finds the service's credentials while it runs."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr("gateway.passphrases.SERVICE_CREDENTIALS", tmp_path)
+    (tmp_path / "phrase").write_text("open sesame\n")
+    assert obtain("credential:phrase", tmp_path / "elsewhere") == "open sesame"
+    with pytest.raises(ConfigurationError, match=r"nor is p2pmail\.service running"):
+        obtain("credential:other", tmp_path)
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -130,7 +130,11 @@ async def test_what_is_wrong_with_a_certificate_is_said(stage: Stage) -> None:
     assert stage.renewals.warnings() == []
     clock, end = stage.domain.world.clock, alice.certificate.not_after
     now = clock()
-    for time, said in ((end - WARNED_BEFORE + 1, "will expire on"), (end + 1, "has expired on")):
+    for time, said in (
+        (end - WARNED_BEFORE + 1, "will expire on"),
+        (end + 1, "will expire on"),
+        (end + 2 * params.HOUR, "has expired on"),
+    ):
         clock.now = time
         (warning,) = stage.renewals.warnings()
         assert "the certificate of alice@example.org " + said in warning

@@ -1,5 +1,6 @@
 """starting: what is done once everything is up."""
 
+import errno
 import gc
 
 import pytest
@@ -30,3 +31,16 @@ def test_a_damaged_store_is_said_with_its_place() -> None:
     ):
         raise StoreDamaged("the outbox's database is damaged")
     assert caught.value.exit_code == 2
+
+
+def test_a_port_that_is_taken_is_said_with_its_key() -> None:
+    """Of a part with files and an endpoint, the fault names the one that has it."""
+    taken = OSError(errno.EADDRINUSE, "address already in use")
+    with (
+        pytest.raises(ConfigurationError, match=r"^node\.listen: address already in use"),
+        starting("n", "node.listen"),
+    ):
+        raise taken
+    unreadable = PermissionError(errno.EACCES, "Permission denied", "n/node.db")
+    with pytest.raises(ConfigurationError, match=r"^n: n/node\.db: Permission denied"), starting("n", "node.listen"):
+        raise unreadable

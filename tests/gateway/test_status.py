@@ -34,6 +34,7 @@ async def test_one_machine(site: Site) -> None:
             node = report["node"]
             assert isinstance(node, dict)
             assert {"objects", "entries", "octets"} < set(node)
+            assert report["repair"].keys() >= {"requests", "octets_sent", "octets_received", "last"}  # type: ignore[attr-defined]
             assert report["accounts"] == [{"address": ALICE, "mailboxes": 6, "messages": 0}]
             assert any("k = 1" in warning for warning in report["warnings"])  # type: ignore[attr-defined]
 

@@ -2,6 +2,7 @@
 
 import re
 import stat
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from gateway.cli.app import app
 from gateway.cli.status import show
 from gateway.site import CONFIG_NAME, Site
+from p2pcore.node.settings import RepairCounts, RoundCounts
 from tests.gateway import sites
 from tests.gateway.cli.conftest import Command, unchanged
 from tests.gateway.sites import ALICE, BOB, PASSWORD
@@ -38,7 +40,7 @@ def test_all_commands_are_there() -> None:
     """The commands that the documents speak of exist."""
     wanted = (
         "init run status plan revoke invite join recover demo, user add, user list, user remove, user password, "
-        "user kit, alias set, alias remove, alias catch-all, domain set, domain postmaster, ca sign"
+        "user kit, alias set, alias remove, alias list, alias catch-all, domain set, domain postmaster, ca sign"
     )
     first, *others = wanted.split(", ")
     assert {tuple(name.split()) for name in (*first.split(), *others)} <= set(ALL)
@@ -145,7 +147,9 @@ def test_status_with_nothing_running(p2pmail: Command, site: Site) -> None:
     ended = p2pmail("status", "-c", site.config_file)
     assert (ended.code, ended.out) == (1, "")
     start = f"p2pmail run -c {site.config_file}"
-    assert ended.err == f"error: {site.directory}: no p2pmail process is running here; start it: {start}\n"
+    assert ended.err == (
+        f"error: {site.directory}: no p2pmail process answers here; if it is not just starting, start it: {start}\n"
+    )
     missing = p2pmail("status", "-c", site.directory / "other.toml", "--json")
     assert missing.code == 2
     assert "other.toml: does not exist; name it with -c" in missing.err
@@ -158,6 +162,14 @@ def test_directory_commands(p2pmail: Command, site: Site) -> None:
     assert p2pmail("alias", "set", "team@example.org", ALICE, *c).out == f"team@example.org → {ALICE}\n"
     assert "team@example.org" in p2pmail("user", "list", *c).out
     assert p2pmail("alias", "catch-all", ALICE, *c).code == 0
+    assert p2pmail("alias", "list", *c).out.splitlines() == [
+        f"team@example.org → {ALICE}",
+        f"catch-all → {ALICE}",
+        f"postmaster, abuse → {ALICE}",
+    ]
+    assert p2pmail("alias", "remove", "*@example.org", *c).code == 0
+    assert "catch-all → nobody\n" in p2pmail("alias", "list", *c).out
+    assert p2pmail("alias", "set", "@example.org", ALICE, *c).code == 0
     assert p2pmail("alias", "catch-all", *c).out == "catch-all → nobody\n"
     assert p2pmail("alias", "remove", "team@example.org", *c).code == 0
     assert p2pmail("domain", "postmaster", ALICE, *c).code == 0
@@ -235,12 +247,19 @@ def test_status_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         "domain": "example.org",
         "roles": ["node"],
         "node": {"objects": 3},
+        "repair": asdict(
+            RepairCounts(9, 31, 2, 4, 250, 12_345, 6_789, RoundCounts(1_790_000_000_000, "a change", 70, 3, 0, 1, 2))
+        ),
         "availability": {"up": 0.9, "k": 5, "nodes": 6, "samples": 30},
         "accounts": [{"address": "a[b]@c", "messages": 2, "mailboxes": 6}],
         "warnings": ["[k] = 1"],
     }
-    show(report, Console(highlight=False, soft_wrap=True))
+    show(report, Console(highlight=False, soft_wrap=True, width=400))
     shown = capsys.readouterr().out
     assert "p 0.9, calls for k 5 (30 hourly samples, 6 nodes followed)" in shown
+    assert (
+        "2026-09-21 14:13:20 over a change: 70 items compared, 3 passed on, 0 refused, 1 ended, 2 nodes silent;"
+        " since the start 9 rounds, 31 passed on, 2 refused, 4 ended, 250 requests, 12,345 octets sent, 6,789 received"
+    ) in shown
     for text in ("example.org", "objects 3", "a[b]@c: 2 messages in 6 mailboxes", "warning: [k] = 1"):
         assert text in shown
