@@ -16,6 +16,13 @@ _RENDERER = structlog.processors.LogfmtRenderer(
 )
 
 
+def _printable(line: str) -> str:
+    """Return `line` with whatever would move a terminal's cursor, end a line or turn its direction escaped."""
+    if line.isprintable():
+        return line
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
+
+
 class _Lines:
     """Writes finished lines; `name` is the logger's."""
 
@@ -26,7 +33,7 @@ class _Lines:
     def msg(self, line: str) -> None:
         """Write one line, in one piece, so that threads' lines do not mix."""
         with suppress(OSError, ValueError):  # nowhere to write to: mail goes on, as with the standard library's logging
-            self._write(f"{line}\n")
+            self._write(f"{_printable(line)}\n")
 
     debug = info = warning = error = critical = exception = msg
 

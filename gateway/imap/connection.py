@@ -12,12 +12,11 @@ from typing import assert_never
 
 import structlog
 
-from gateway.imap import params, responses
-from gateway.imap.commands import COMMANDS, command_name, lexer_of
-from gateway.imap.errors import Bad, Bye, ImapError, No
-from gateway.imap.session import Done, Session, Then
-from gateway.imap.spool import Spool
-from gateway.imap.state import RULES, News, State
+from gateway.imap import literals, params, responses
+from gateway.imap.errors import Bad, Bye, ImapError
+from gateway.imap.execution import execute
+from gateway.imap.session import Session, Then
+from gateway.imap.state import State
 from gateway.imap.stream import Stream
 from gateway.imap.surroundings import Doorkeeper
 from gateway.imap.wire import CommandReader, LiteralChunk, LiteralOffered, RawCommand, Rejected
@@ -131,7 +130,7 @@ class Connection:
             _log.debug("imap client gone before BYE", peer=self.peer)
 
     async def _end(self) -> None:
-        self._drop_spools()
+        literals.drop_spools(self._session)
         try:
             await self._session.end()
         except MailboxError as error:
@@ -144,7 +143,7 @@ class Connection:
         while True:
             command = await self._next_command()
             then = await self._execute(command)
-            self._drop_spools()
+            literals.drop_spools(self._session)
             match then:
                 case Then.CONTINUE:
                     if self._parting is not None:
@@ -195,7 +194,8 @@ class Connection:
                 case LiteralOffered():
                     await self._answer_literal(event)
                 case LiteralChunk(data):
-                    await self._spool(data)
+                    if self._refusal is None:
+                        self._refusal = await literals.spool(self._session, data)
                 case Rejected(tag, reason):
                     refusal, self._refusal = self._refusal, None
                     self._refuse(tag, refusal or Bad(reason))
@@ -208,11 +208,7 @@ class Connection:
                     assert_never(event)
 
     async def _answer_literal(self, offered: LiteralOffered) -> None:
-        together = offered.held + offered.size
-        spool = offered.command == "APPEND" and (offered.size > params.SPOOL_ABOVE or together > params.MEMORY_LITERALS)
-        refusal = self._judge(offered, spool=spool)
-        if refusal is None and spool:
-            refusal = await self._open_spool(offered.size)
+        spool, refusal = await literals.admit(self._session, offered, self._spool_directory)
         if refusal is None:
             if offered.synchronising:
                 self.write(b"+ go ahead\r\n")
@@ -226,80 +222,16 @@ class Connection:
             self._refusal = refusal
             self._reader.refuse_literal(skip=True)
 
-    def _judge(self, offered: LiteralOffered, *, spool: bool) -> ImapError | None:
-        """Why a literal is not taken, or None. Messages may be large, everything else is small."""
-        held = offered.held + offered.size
-        if self._session.account is None:
-            return _too_big("a literal", params.PREAUTH_LITERALS) if held > params.PREAUTH_LITERALS else None
-        if offered.command == "APPEND" and offered.size > self._session.limits.message_size:
-            return No(f"the message is larger than {self._session.limits.message_size} octets", "TOOBIG")
-        if spool:
-            together = sum(one.size for one in self._session.spools) + offered.size
-            if together > max(params.APPEND_TOTAL, self._session.limits.message_size):
-                return No("the messages of one APPEND are too large together", "TOOBIG")
-            full = len(self._session.spools) >= params.MAX_SPOOLS
-            return No("one APPEND has too many large messages", "LIMIT") if full else None
-        return _too_big("a literal", params.MEMORY_LITERALS) if held > params.MEMORY_LITERALS else None
-
-    async def _open_spool(self, size: int) -> ImapError | None:
-        try:
-            self._session.spools.append(await Spool.open(self._spool_directory, size))
-        except OSError as error:
-            return _no_room(error)
-        return None
-
-    async def _spool(self, data: bytes) -> None:
-        if self._refusal is None:
-            try:
-                await self._session.spools[-1].write(data)
-            except OSError as error:
-                self._refusal = _no_room(error)
-
-    def _drop_spools(self) -> None:
-        for spool in self._session.spools:
-            spool.close()
-        self._session.spools.clear()
-
     # ---- one command
 
     async def _execute(self, command: RawCommand) -> Then:
         """Run a command and queue its tagged response. Raises Bye and what ends a connection."""
-        name = ""
-        news = News.NONE
-        self._session.tag = command.tag
-        try:
-            lexer = lexer_of(command, utf8=self._session.utf8)
-            name = command_name(lexer)
-            rule = RULES[name]
-            refusal = rule.refusal(self._session.state)
-            if refusal is not None:
-                raise Bad(refusal)  # noqa: TRY301 (the table's refusal is an error like the others)
-            news = rule.news
-            request = COMMANDS[name](lexer)
-            lexer.end()
-            done = await request.run(self._session)
-            if done.then is Then.START_TLS:
-                self._require_silence(command.tag)
-        except Bye:
-            raise
-        except ImapError as error:
-            outcome: ImapError | Done = error
-        except MailboxError as error:
-            outcome = No(str(error), error.code)
-        except ConnectionError:
-            raise
-        except Exception:  # noqa: BLE001 (a fault of ours is one command's NO)
-            _log.exception("imap command failed", command=name)
-            outcome = No("internal error; the log has the details", "SERVERBUG")  # RFC 5530
-        else:
-            outcome = done
-        if news is not News.NONE:
-            # RFC 7162 §3.2.10: VANISHED may end a UID FETCH; the client that asked for it knows what it means
-            told_gone = news is News.ALL or (name == "UID FETCH" and self._session.qresync)
-            await self._session.sync(expunge=told_gone)
+        name, outcome = await execute(self._session, command)
         if isinstance(outcome, ImapError):
             self._refuse(command.tag, outcome, name)
             return Then.CONTINUE
+        if outcome.then is Then.START_TLS:
+            self._require_silence(command.tag)
         self._bad = 0
         self.write(responses.status(command.tag, b"OK", outcome.text or f"{name} completed", outcome.code))
         return outcome.then
@@ -307,7 +239,7 @@ class Connection:
     def _refuse(self, tag: str, error: ImapError, name: str = "") -> None:
         text = f"{name}: {error.text}" if name else error.text
         self.write(responses.status(tag, error.status, text, error.code))
-        self._drop_spools()
+        literals.drop_spools(self._session)
         if isinstance(error, Bad):
             self._bad += 1
             if self._bad >= params.MAX_BAD:
@@ -319,12 +251,3 @@ class Connection:
         if self._reader.buffered or self._stream.pending:
             self.write(responses.status(tag, b"BAD", "STARTTLS: nothing may follow it before TLS"))
             raise Bye("commands were sent in clear behind STARTTLS")
-
-
-def _no_room(error: OSError) -> ImapError:
-    _log.error("imap spool", error=str(error))
-    return No("there is no room to take the message now", "UNAVAILABLE")  # RFC 5530: a passing condition
-
-
-def _too_big(what: str, limit: int) -> ImapError:
-    return Bad(f"{what} here may have {limit} octets", "TOOBIG")

@@ -130,9 +130,9 @@ def _take_part_number(lexer: Lexer, part: list[int]) -> None:
 def _partial(lexer: Lexer) -> tuple[int, int] | None:
     if not lexer.skip(b"<"):
         return None
-    first = lexer.number()
+    first = lexer.number64()
     lexer.expect(b".")
-    length = lexer.number()
+    length = lexer.number64()
     lexer.expect(b">")
     if length == 0:
         raise Bad("a partial fetch takes at least one octet")

@@ -8,17 +8,17 @@ connection is broken off.
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from gateway.imap import params, responses
+from gateway.imap import params
 from gateway.imap.errors import No
 from gateway.imap.fetch_items import Binary, FetchItem, Item, Section
-from gateway.imap.sections import choose_fields, locate, locate_part
+from gateway.imap.fetch_values import VALUES, partial, sendable, there
+from gateway.imap.sections import locate, locate_part
 from gateway.imap.session import Session
+from gateway.mail.chosen_fields import choose_fields
 from gateway.mail.structure import Part
 from gateway.mailbox.errors import NoSuchMessage
 from gateway.mailbox.model import Precomputed
 from gateway.mailbox.transfer import Identity, transfer_decoder
-
-NEEDS_PRECOMPUTED = frozenset({Item.ENVELOPE, Item.BODY, Item.BODYSTRUCTURE})
 
 
 class FetchResponse:
@@ -54,7 +54,7 @@ class FetchResponse:
                 elif isinstance(item, Binary):
                     await self._binary(item)
                 else:
-                    self._put(item.value + b" " + self._value(item))
+                    self._put(item.value + b" " + VALUES[item](view, view.rows[self._uid], self._structure))
         except Exception as error:
             if not self._begun:
                 raise
@@ -78,31 +78,8 @@ class FetchResponse:
             self._held_size = 0
             await self._session.channel.flush()
 
-    def _value(self, item: Item) -> bytes:
-        view = self._session.selection.view
-        row = view.rows[self._uid]
-        match item:
-            case Item.UID:
-                return b"%d" % row.uid
-            case Item.FLAGS:
-                return responses.flags(view.flags(row.uid))
-            case Item.INTERNALDATE:
-                return responses.internal_date(row)
-            case Item.SIZE:
-                return b"%d" % row.size
-            case Item.MODSEQ:
-                return b"(%d)" % row.modseq
-            case Item.ENVELOPE:
-                return self._precomputed().envelope
-            case Item.BODY:
-                return self._precomputed().body
-            case Item.BODYSTRUCTURE:
-                return self._precomputed().bodystructure
-
     def _precomputed(self) -> Precomputed:
-        if self._structure is None:
-            raise NoSuchMessage(f"message {self._uid} is gone")
-        return self._structure
+        return there(self._structure)
 
     def _tree(self) -> Part:
         if self._root is None:
@@ -123,7 +100,7 @@ class FetchResponse:
         elif section.fields:
             header = await self._read_header(place)
             exclude = section.text == "HEADER.FIELDS.NOT"
-            data = _partial(choose_fields(header, section.fields, exclude=exclude), section)
+            data = partial(sendable(choose_fields(header, section.fields, exclude=exclude)), section)
             self._put(b"%s {%d}\r\n%s" % (section.label, len(data), data))
         else:
             offset, length = place
@@ -142,8 +119,7 @@ class FetchResponse:
         while offset < end:
             piece = await self._read(offset, min(end - offset, params.BODY_PIECE))
             offset += len(piece)
-            # RFC 9051 §4.3.1: a literal has no NUL; 0x80 stands where the message has one
-            self._put(piece.replace(b"\0", b"\x80") if text and b"\0" in piece else piece)
+            self._put(sendable(piece) if text else piece)
             await self._relieve()
 
     # ---- BINARY (RFC 3516)
@@ -201,17 +177,13 @@ class FetchResponse:
         yield decoder.finish()
 
     async def _read(self, offset: int, length: int) -> bytes:
+        at_hand = None if self._structure is None else self._structure.octets(offset, length)
+        if at_hand is not None and len(at_hand) == length:
+            return at_hand
         data = await self._session.store.read(self._mailbox_id, self._uid, offset, length)
         if len(data) != length:
             raise NoSuchMessage(f"message {self._uid} is shorter than its structure says")
         return data
-
-
-def _partial(data: bytes, section: Section) -> bytes:
-    if section.partial is None:
-        return data
-    first, length = section.partial
-    return data[first : first + length]
 
 
 def _partial_range(length: int, partial: tuple[int, int] | None) -> tuple[int, int]:

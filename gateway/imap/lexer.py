@@ -105,6 +105,10 @@ class Lexer:
             raise Bad(f"the number {value} is too large")
         return value
 
+    def number64(self) -> int:
+        """RFC 9051 §9 `number64`: sizes, offsets and modseqs."""
+        return self.number(maximum=2**63 - 1)
+
     def sequence_set(self) -> SequenceSet:
         return SequenceSet.parse(self._require(_SEQUENCE_SET, "a sequence set").decode("ascii"))
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 from gateway.imap.mailbox_names import DELIMITER, encode_mailbox_name
 from gateway.mailbox.model import MessageRow
@@ -10,6 +11,7 @@ from gateway.mailbox.model import MessageRow
 _ASTRING = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]+\Z")
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*\Z")  # RFC 3501 §9: TEXT-CHAR
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_FLAG_SETS = 1_024  # that are remembered in wire form: a mailbox has a few
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 SYSTEM_FLAGS = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
@@ -48,9 +50,12 @@ def mailbox(name: str, *, utf8: bool) -> bytes:
     return astring(value) if value.isascii() else b'"' + value.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
-def flags(names: Iterable[str]) -> bytes:
-    """`(\\Seen $Label1)`: system flags first, in one order."""
-    ordered = sorted(names, key=lambda flag: (_FLAG_ORDER.get(flag, len(_FLAG_ORDER)), flag))
+@lru_cache(_FLAG_SETS)
+def flags(names: frozenset[str], recent: bool = False) -> bytes:
+    """`(\\Seen $Label1)`: system flags first, in one order; with `recent` \\Recent among them."""
+    ordered = sorted(
+        names | {RECENT} if recent else names, key=lambda flag: (_FLAG_ORDER.get(flag, len(_FLAG_ORDER)), flag)
+    )
     return f"({' '.join(ordered)})".encode("ascii")
 
 

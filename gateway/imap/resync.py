@@ -30,7 +30,7 @@ class Resync:
         lexer.expect(b"(")
         uidvalidity = lexer.number()
         lexer.space()
-        modseq = lexer.number(maximum=2**63 - 1)
+        modseq = lexer.number64()
         if uidvalidity == 0 or modseq == 0:
             raise Bad("UIDVALIDITY and modseq are from 1 up")
         known, pairs = None, None

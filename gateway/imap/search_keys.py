@@ -188,6 +188,10 @@ class _Parser:
         self._lexer.space()
         return self._lexer.number()
 
+    def _size(self) -> int:
+        self._lexer.space()
+        return self._lexer.number64()
+
     def _within(self, *, older: bool) -> Term:
         seconds = self._number()
         if seconds == 0:
@@ -224,7 +228,7 @@ class _Parser:
                 raise Bad("the entry type is priv, shared or all")
             self._lexer.space()
         self.modseq = True
-        return store.ModSeq(self._lexer.number(maximum=2**63 - 1))
+        return store.ModSeq(self._lexer.number64())
 
     _OTHERS: dict[str, Callable[["_Parser"], Term]] = {  # noqa: RUF012 (never changed)
         "ALL": lambda self: store.All(),
@@ -236,8 +240,8 @@ class _Parser:
         "BODY": lambda self: store.Body(self._text()),
         "TEXT": lambda self: store.Text(self._text()),
         "HEADER": lambda self: self._header(),
-        "LARGER": lambda self: store.Larger(self._number()),
-        "SMALLER": lambda self: store.Smaller(self._number()),
+        "LARGER": lambda self: store.Larger(self._size()),
+        "SMALLER": lambda self: store.Smaller(self._size()),
         "OLDER": lambda self: self._within(older=True),
         "YOUNGER": lambda self: self._within(older=False),
         "NOT": lambda self: Negated(self._sub_key()),

@@ -1,6 +1,6 @@
-"""Where a BODY[…] section lies in a message (RFC 3501 §6.4.5), and the choice of header fields from it."""
+"""Where a BODY[…] section lies in a message (RFC 3501 §6.4.5)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from gateway.imap.fetch_items import Section
 from gateway.mail.structure import Part
@@ -39,7 +39,7 @@ def locate_part(path: tuple[int, ...], root: Part, size: int) -> tuple[str, int,
     return None if part is None else (part.encoding, part.body_offset, part.body_length)
 
 
-def _find(root: Part, path: Iterable[int]) -> Part | None:
+def _find(root: Part, path: Collection[int]) -> Part | None:
     parts = _body_parts(root)
     found = root
     for number in path:
@@ -56,27 +56,3 @@ def _find(root: Part, path: Iterable[int]) -> Part | None:
 def _body_parts(message: Part) -> tuple[Part, ...]:
     """A message's parts: of one that is no multipart, the one part is its body (every message has part 1)."""
     return message.children if message.type == "multipart" else (message,)
-
-
-def choose_fields(header: bytes, names: Iterable[bytes], *, exclude: bool) -> bytes:
-    """The fields with (or without) these names, in order and unchanged, with the header's empty line if it has one."""
-    wanted = frozenset(name.upper() for name in names)
-    chosen: list[bytes] = []
-    taking = False
-    for line in _lines(header):
-        if line in (b"\r\n", b"\n"):
-            chosen.append(line)  # RFC 3501 §6.4.5: the delimiting blank line is in all header fetches
-            break
-        if line[:1] not in (b" ", b"\t"):
-            name, colon, _ = line.partition(b":")
-            taking = ((name.rstrip(b" \t").upper() in wanted) if colon else False) != exclude
-        if taking:
-            chosen.append(line)
-    return b"".join(chosen)
-
-
-def _lines(header: bytes) -> list[bytes]:
-    """Lines ended by LF only, so that a bare CR stays inside its line."""
-    lines = [line + b"\n" for line in header.split(b"\n")]
-    last = lines.pop()
-    return lines if last == b"\n" else [*lines, last[:-1]]

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gateway.imap import params, responses
 from gateway.imap.account import Account
 from gateway.imap.connection import Connection
 from gateway.imap.errors import Bye, No
+from gateway.imap.failed_logins import FailedLogins
 from gateway.imap.params import ImapLimits
 from gateway.imap.stream import Stream
 from gateway.imap.surroundings import Accounts
@@ -38,6 +40,7 @@ class ImapServer:
     ) -> None:
         self.limits = limits if limits is not None else ImapLimits()
         self.tls_available = tls is not None
+        self.failed_logins = FailedLogins(self.limits.failed_login_delay, time.monotonic)
         self._accounts = accounts
         self._tls = tls
         self._spool_directory = spool_directory

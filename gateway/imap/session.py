@@ -1,6 +1,5 @@
 """One client's session: who it is, what it has selected, what it has switched on, and where its responses go."""
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,6 +10,7 @@ from gateway.imap.account import Account
 from gateway.imap.capabilities import AFTER_LOGIN, BEFORE_LOGIN, CAPABILITIES
 from gateway.imap.errors import No
 from gateway.imap.params import ImapLimits
+from gateway.imap.peers import is_loopback
 from gateway.imap.spool import Spool
 from gateway.imap.state import State
 from gateway.imap.surroundings import Channel, Doorkeeper
@@ -141,35 +141,19 @@ class Session:
         elif watch.overflowed:
             watch.reset()
             try:
-                view.resync(await self.store.snapshot(await self._selected_name()))
+                view.resync(await self.store.snapshot_of(self.selection.mailbox.id))
             except NoSuchMailbox:
                 view.vanish()
         else:
             view.absorb(watch.take())
-
-    async def _selected_name(self) -> str:
-        """The selected mailbox's name now: it may have been renamed."""
-        for mailbox in await self.store.mailboxes():
-            if mailbox.id == self.selection.mailbox.id:
-                return mailbox.name
-        raise NoSuchMailbox("the selected mailbox was deleted")
 
     async def select(self, name: str, *, read_only: bool) -> Selected:
         """Leave the selected mailbox and select another. Raises NoSuchMailbox; then none is selected."""
         await self.deselect()
         account = self.account
         assert account is not None
-        found = await self.store.mailbox(name)
-        watch = self.store.tracker.watch(found.id)  # before the snapshot, so that nothing falls between
-        try:
-            snapshot = await self.store.snapshot(name)
-        except BaseException:
-            watch.close()
-            raise
-        if snapshot.mailbox.id != found.id:
-            watch.close()
-            raise No("the mailbox was replaced at this moment; select it again", "INUSE")
-        mailbox_id = found.id
+        snapshot, watch = await self.store.open_mailbox(name)
+        mailbox_id = snapshot.mailbox.id
 
         def claim_recent(uid: int) -> bool:
             claimed = account.claim_recent(mailbox_id, uid, keep=not read_only)
@@ -177,7 +161,7 @@ class Session:
                 claimed and not self.rev2
             )  # RFC 9051 has no \\Recent; this session is told of the message all the same
 
-        view = View(snapshot, claim_recent, read_only=read_only)
+        view = View(snapshot, claim_recent, read_only=read_only, recent_from=account.recent_mark(mailbox_id))
         self.selected = Selected(snapshot.mailbox, read_only, view, watch)
         return self.selected
 
@@ -213,16 +197,6 @@ class Session:
 
     def untagged_ok(self, text: str, code: str | None = None) -> None:
         self.channel.write(responses.status("*", b"OK", text, code))
-
-
-def is_loopback(address: str) -> bool:
-    """Whether a peer's address is this machine's own."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return (mapped or parsed).is_loopback
 
 
 class Request(Protocol):

@@ -62,5 +62,4 @@ async def _recent(session: Session, mailbox: Mailbox) -> int:
     mark = session.account.recent_mark(mailbox.id)
     if mark >= mailbox.uidnext or not mailbox.messages:
         return 0
-    snapshot = await session.store.snapshot(mailbox.name)
-    return sum(row.uid >= mark for row in snapshot.messages)
+    return await session.store.count_from(mailbox.id, mark)

@@ -34,6 +34,7 @@ class Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         first = self._transport is None
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(params.OUTPUT_HIGH_WATER)
         if not first:
             return
         self.tls = transport.get_extra_info("ssl_object") is not None

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from gateway.imap.account import Account
+from gateway.imap.failed_logins import FailedLogins
 from gateway.imap.params import ImapLimits
 from gateway.mailbox.store import MailStore
 from p2pcore.crypto.passwords import ScramVerifier
@@ -60,6 +61,7 @@ class Doorkeeper(Protocol):
 
     limits: ImapLimits
     tls_available: bool
+    failed_logins: FailedLogins
 
     async def authenticate(self, user: str, password: str) -> Account | None:
         """The account, counted one session more; None if name or password are wrong. Raises No with LIMIT."""

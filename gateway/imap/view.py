@@ -5,8 +5,9 @@ client counts with what it knows (RFC 3501 §5.5, §7.4.1). An expunged message 
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from operator import attrgetter
 
 from gateway.imap import responses
 from gateway.imap.resync import vanished_responses
@@ -16,24 +17,29 @@ from gateway.mailbox.model import SYSTEM_FLAGS, Change, Expunged, FlagsChanged, 
 
 _REBUILD_ABOVE = 32  # this many expunges at once: one pass over the numbering is cheaper than single deletions
 
+_FLAGS = attrgetter("flags")
+
 ClaimRecent = Callable[[int], bool]
 
 
 class View:
-    """The selected mailbox as one client sees it. `claim_recent(uid)` says whether it is new to all sessions."""
+    """The selected mailbox as one client sees it; the snapshot's rows become its own.
 
-    def __init__(self, snapshot: Snapshot, claim_recent: ClaimRecent, *, read_only: bool) -> None:
+    `claim_recent(uid)` says whether a message is new to all sessions; none below `recent_from` is.
+    """
+
+    def __init__(self, snapshot: Snapshot, claim_recent: ClaimRecent, *, read_only: bool, recent_from: int = 0) -> None:
         self._claim_recent = claim_recent
         self._read_only = read_only
         self._baseline = snapshot.mailbox.highest_modseq
         self.highest_modseq = self._baseline  # of what was absorbed
         self._uidnext = snapshot.mailbox.uidnext
-        self.rows: dict[int, MessageRow] = {row.uid: row for row in snapshot.messages}
-        self.uids: list[int] = [row.uid for row in snapshot.messages]
-        self.recent: set[int] = {uid for uid in self.uids if claim_recent(uid)}
+        self.rows: dict[int, MessageRow] = snapshot.rows
+        self.uids: list[int] = list(snapshot.rows)
+        self.recent: set[int] = {uid for uid in self.uids[bisect_left(self.uids, recent_from) :] if claim_recent(uid)}
         self.saved: tuple[int, ...] = ()  # UIDs, "$" of RFC 5182
         self.keywords: set[str] = set()
-        for flags in {row.flags for row in snapshot.messages}:
+        for flags in set(map(_FLAGS, snapshot.rows.values())):
             self.keywords |= flags - SYSTEM_FLAGS
         self._keywords_news = False
         self._gone: set[int] = set()
@@ -93,6 +99,24 @@ class View:
     def has_news(self) -> bool:
         return bool(self._gone or self._arrived or self._changed)
 
+    def flags_list(self, uid: int) -> bytes:
+        """Flags as the client sees them, in wire form."""
+        return responses.flags(self.rows[uid].flags, uid in self.recent)
+
+    def numbered(self, uids: Sequence[int]) -> Sequence[tuple[int, MessageRow]]:
+        """Sequence numbers and rows of those of the messages (ascending) that the client has and that are there."""
+        place = bisect_left(self.uids, uids[0]) if uids else 0
+        if self.uids[place : place + len(uids)] == uids and self._gone.isdisjoint(uids):
+            return list(enumerate(map(self.rows.__getitem__, uids), start=place + 1))
+        found = [(self.seq(uid), uid) for uid in uids if uid not in self._gone]
+        return [(seq, self.rows[uid]) for seq, uid in found if seq is not None]
+
+    def told_flags(self, uids: Iterable[int]) -> None:
+        """Note that the client is told the messages' flags, as they are known, by the command under way."""
+        if self._changed:
+            for uid in uids:
+                self._changed.pop(uid, None)
+
     def flags(self, uid: int) -> frozenset[str]:
         """Flags as the client sees them, with \\Recent."""
         flags = self.rows[uid].flags
@@ -122,10 +146,9 @@ class View:
         """Absorb the difference to a whole snapshot, after changes were lost (an overflowed Watch)."""
         self._baseline = self.highest_modseq = snapshot.mailbox.highest_modseq
         self._uidnext = max(self._uidnext, snapshot.mailbox.uidnext)
-        present = {row.uid for row in snapshot.messages}
-        for uid in [uid for uid in (*self.uids, *self._arrived) if uid not in present]:
+        for uid in [uid for uid in (*self.uids, *self._arrived) if uid not in snapshot.rows]:
             self._expunge(uid)
-        for row in snapshot.messages:
+        for row in snapshot.rows.values():
             if row.uid in self.rows or row.uid in self._arrived:
                 self._change(row)
             else:
@@ -207,7 +230,7 @@ class View:
     def flags_line(self, seq: int, uid: int, *, modseq: bool) -> bytes:
         """An unsolicited FETCH with the flags (RFC 3501 §7.4.2), the UID included for UID commands' sake (§6.4.8)."""
         suffix = b" MODSEQ (%d)" % self.rows[uid].modseq if modseq else b""
-        return b"* %d FETCH (UID %d FLAGS %s%s)\r\n" % (seq, uid, responses.flags(self.flags(uid)), suffix)
+        return b"* %d FETCH (UID %d FLAGS %s%s)\r\n" % (seq, uid, self.flags_list(uid), suffix)
 
     def _announce_expunges(self, *, vanished: bool) -> bytes:
         gone = sorted(self._gone, reverse=True)  # from the end, so that no number moves before it is used

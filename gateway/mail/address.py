@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from p2pcore import params
 from p2pcore.errors import Malformed
+from p2pcore.names import canonical_domain
 
 MAX_PATH = 256  # octets with "<" and ">", RFC 5321 §4.5.3.1.3
+_MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
 MAX_SOURCE_ROUTE = 1_000  # octets of "@a,@b:"; more is no route that anybody ever wrote
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
@@ -48,6 +50,19 @@ def is_helo_name(name: str) -> bool:
     return len(name) <= params.MAX_DOMAIN and _HELO.match(name) is not None  # RFC 5321 §4.1.1.1
 
 
+def domain_in_dns(domain: str) -> str:
+    """Return `domain` as DNS is asked for it: lower-case, in A-labels, without the root's dot. Raises Malformed.
+
+    What is ASCII goes as it is: DNS has names that IDNA has no rule for, as with "_" or labels of an older IDNA.
+    """
+    if not domain.isascii():
+        return canonical_domain(domain)
+    name = domain.lower().removesuffix(".")
+    if len(name) > params.MAX_DOMAIN or any(not 1 <= len(label) <= _MAX_LABEL for label in name.split(".")):
+        raise Malformed(f"domain {domain[:80]!r}: empty, too long, or with a label that is")
+    return name
+
+
 def parse_path(text: str) -> tuple[Mailbox | None, str]:
     """Return what the path that `text` begins with names, and the text behind its ">".
 
@@ -60,7 +75,7 @@ def parse_path(text: str) -> tuple[Mailbox | None, str]:
     start = 1
     if text.startswith("@", 1):
         route = _SOURCE_ROUTE.match(text, 1)  # RFC 5321 §4.1.1.3: MUST be accepted, SHOULD be ignored
-        if route is None or route.end() > MAX_SOURCE_ROUTE:
+        if route is None or route.end() > MAX_SOURCE_ROUTE or _CONTROL.search(text, 1, route.end()):
             raise Malformed("source route that does not parse")
         start = route.end()
     match = _MAILBOX.match(text, start)

@@ -6,6 +6,7 @@ Whatever the bytes, an answer comes back and nothing is raised. Encoded words (R
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from gateway.mail.mime_header import nstring
 
@@ -62,6 +63,47 @@ def parse_addresses(value: bytes) -> tuple[Address, ...]:
             return tuple(found)
         position = match.end()
     return _Parser().parse(value)
+
+
+def has_one_reading(value: bytes) -> bool:
+    """Return whether every reader of an unfolded field body finds the addresses that `parse_addresses` finds.
+
+    Not so where something is left open (a comment, a quoted string, a bracket), where text follows an address, or where
+    a group's name looks like an address: some readers show that one.
+    """
+    stage: Literal["before", "inside", "behind"] = "before"
+    has_at = False
+    position = 0
+    while (match := _LEXEME.search(value, position)) is not None:
+        position = match.end()
+        if match[4] is not None:
+            position = _comment_end(value, position) + 1
+            if position > len(value):
+                return False
+        elif match[3] is None:
+            word = match[2]
+            is_open = match.end(1) == match.end() if word is None else word.startswith(b"[") != word.endswith(b"]")
+            if stage == "behind" or is_open:
+                return False
+            has_at = has_at or b"@" in match[0]
+        elif match[3] in b",;":
+            if stage == "inside":
+                return False
+            stage, has_at = "before", False
+        elif match[3] == b":":
+            if stage != "before" or has_at:
+                return False
+        elif match[3] == b"@":
+            if stage == "behind":
+                return False
+            has_at = True
+        elif (match[3], stage) == (b"<", "before"):
+            stage = "inside"
+        elif (match[3], stage) == (b">", "inside"):
+            stage = "behind"
+        else:
+            return False
+    return stage != "inside"
 
 
 def wire(addresses: tuple[Address, ...]) -> bytes:

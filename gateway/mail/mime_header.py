@@ -5,6 +5,7 @@ parse is absent.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -20,6 +21,8 @@ _REPORTED = re.compile(
     re.IGNORECASE,
 )
 _FIELD = re.compile(rb"\n([!-9;-~]++)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
+_FIELD_NAME = re.compile(rb"[!-9;-~]+")
+_NAMES: Final = 64  # whose patterns are remembered; searches name a few
 _TOKEN = rb"[!#$%&'*+\-.^_`{|}~0-9A-Za-z]++"  # RFC 2045 §5.1
 _TYPE = re.compile(rb"\s*(" + _TOKEN + rb")\s*/\s*(" + _TOKEN + rb")")
 _WORD = re.compile(rb"\s*(" + _TOKEN + rb")")
@@ -44,6 +47,20 @@ def reported_fields(header: bytes) -> dict[bytes, bytes]:
 def all_fields(header: bytes) -> list[tuple[bytes, bytes]]:
     """Every field in order: (name as written, unfolded value)."""
     return [(name, unfold(value)) for name, value in _FIELD.findall(b"\n" + header)]
+
+
+def fields_named(header: bytes, name: bytes) -> list[bytes]:
+    """The unfolded values of the fields with this name, in any case, in order."""
+    pattern = _named(name.lower())
+    return [] if pattern is None else [unfold(value) for value in pattern.findall(b"\n" + header)]
+
+
+@lru_cache(_NAMES)
+def _named(name: bytes) -> re.Pattern[bytes] | None:
+    """As _FIELD, for one name; None for what is none."""
+    if not _FIELD_NAME.fullmatch(name):
+        return None
+    return re.compile(rb"\n%s[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)" % re.escape(name), re.IGNORECASE)
 
 
 def unfold(value: bytes) -> bytes:

@@ -41,3 +41,12 @@ class NewItem:
     trace: bytes = b""
     ret: Ret = ""
     envelope_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """So many recipients of one message were accepted from `submitter` `at` this time (ms)."""
+
+    at: int
+    submitter: str
+    recipients: int

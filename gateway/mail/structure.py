@@ -58,7 +58,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     language: tuple[bytes, ...] = ()
     md5: bytes | None = None
     location: bytes | None = None
-    children: tuple["Part", ...] = ()  # of a multipart; of message/rfc822 the one nested message
+    children: tuple["Part", ...] = ()  # of a multipart; of message/rfc822 and message/global the one nested message
     envelope: bytes | None = None  # of a nested message, as in ENVELOPE
 
 
@@ -155,8 +155,8 @@ class _Scan:
             children = self._children(body, end, depth, subtype, params)
             if not children:
                 kind, subtype, params = ("application", "octet-stream", ()) if depth >= MAX_DEPTH else _PLAIN
-        elif kind == "message" and subtype == "rfc822":
-            nested = depth < MAX_DEPTH and encoding in ("7bit", "8bit", "binary")  # RFC 2046 §5.2.1
+        elif kind == "message" and subtype in ("rfc822", "global"):  # RFC 9051 §9: media-message
+            nested = depth < MAX_DEPTH and encoding in ("7bit", "8bit", "binary")  # RFC 2046 §5.2.1; encoded: octets
             if nested:
                 children = (self.entity(body, end, depth + 1),)
             else:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.mail.address_list import parse_addresses, spelled
+from gateway.mail.address_list import has_one_reading, parse_addresses, spelled
 from gateway.mail.envelope import Body
 from gateway.mail.mime_header import all_fields
 from gateway.mail.outgoing import NewRecipient, Ret
@@ -111,6 +111,8 @@ def check_authors(header: bytes, addresses: Collection[str]) -> None:
         text = spelled(author)
         if not is_among(text, addresses):
             raise NotAuthorised(f"From: {text[:100]}")
+    if not has_one_reading(fields[0]):
+        raise Malformed("the From field can be read in more than one way")
 
 
 def is_among(address: str, addresses: Collection[str]) -> bool:

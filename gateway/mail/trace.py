@@ -1,6 +1,6 @@
-"""The trace block: exactly Return-Path, Received and Authentication-Results, which the agent prepends; pure.
+"""The trace block: Return-Path, Received, Authentication-Results, at times Original-Recipient; the agent prepends it.
 
-Each field ends in CRLF; continuation lines begin with a tab. What strangers chose (HELO, names from DNS, paths)
+Pure. Each field ends in CRLF; continuation lines begin with a tab. What strangers chose (HELO, names from DNS, paths)
 was checked by its parser and is checked again here, so no trace block can hold a line that we did not mean.
 """
 
@@ -75,6 +75,17 @@ def received(hop: Hop) -> str:
     return "\r\n\t".join(lines) + f";\r\n\t{date_time(hop.time)}\r\n"
 
 
+def original_recipient(original: str, forward_path: str) -> str:
+    """Return the Original-Recipient field for ORCPT= as "addr-type;address" (RFC 8098 §2.3); "" where it tells nothing.
+
+    ORCPT= is at most 500 octets, so it is not cut.
+    """
+    kind, _, address = original.partition(";")
+    if not original or address == forward_path:
+        return ""
+    return f"Original-Recipient: {_UNPRINTABLE.sub('?', kind)}; {_UNPRINTABLE.sub('?', address)}\r\n"
+
+
 def received_from_network(host: str, identifier: str, forward_path: str, time: int) -> str:
     """Return the Received field of a message that came through the network without SMTP; `time` in ms."""
     lines = f"Received: by {_clean(host)} (p2pmail) id {_clean(identifier)}\r\n\tfor <{_clean(forward_path)}>"
@@ -113,6 +124,8 @@ def _value(value: str) -> str:
 
 def _clean(text: str) -> str:
     """Return `text` on one line: anything that could start or hide another line becomes "?"."""
+    if len(text) <= MAX_VALUE and text.isascii() and text.isprintable():
+        return text  # nearly always, and what follows takes five times as long
     octets = text.encode("utf-8", "replace")
     if len(octets) > MAX_VALUE:
         text = octets[:MAX_VALUE].decode("utf-8", "ignore")

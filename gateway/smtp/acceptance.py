@@ -5,24 +5,32 @@ answered with a success.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.mail.envelope import Envelope
-from gateway.mail.trace import Hop, protocol_name, trace_block
+from gateway.mail.outgoing import NewRecipient
+from gateway.mail.trace import Hop, original_recipient, protocol_name, trace_block
 from gateway.smtp import params, replies
 from gateway.smtp.content import ContentSink
-from gateway.smtp.data import HeaderScanner
+from gateway.smtp.examined import Examined
 from gateway.smtp.limits import Client
 from gateway.smtp.replies import Refusal
-from gateway.smtp.signatures import is_signed
 from gateway.smtp.verify import Verification, Verifier
 from p2pcore.clock import Clock
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.mail.injection import Injection, RecipientPart, SealedContent
 from p2pcore.mail.send import Stored
 from p2pcore.records import Verdicts
+
+
+class RelayedReports(Protocol):
+    """Tells senders that their mail is stored: gateway.smtp.relayed."""
+
+    async def tell(self, arrival: "Arrival", header: bytes, stored: Stored) -> None:
+        """Return once the report that was asked for, if any, is durably queued. Raises nothing."""
+        ...
 
 
 class Injector(Protocol):
@@ -37,7 +45,10 @@ class Injector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What is known of a message besides its content; `recipients`: certificate and forward-path of each user."""
+    """What is known of a message besides its content.
+
+    `recipients`: certificate and forward-path of each user; `requests`: by forward-path, what DSN parameters asked for.
+    """
 
     identifier: str
     client: Client
@@ -46,50 +57,80 @@ class Arrival:
     cipher: tuple[str, str] | None
     envelope: Envelope
     recipients: tuple[tuple[Certificate, str], ...]
+    requests: Mapping[str, NewRecipient]
+    envelope_id: str
 
 
 class Acceptor:
-    """Decides about contents and has them stored. `hostname` is our name in trace and verdicts."""
+    """Decides about contents and has them stored. `hostname` is our name in trace and verdicts.
 
-    def __init__(self, hostname: str, verifier: Verifier, injector: Injector, clock: Clock, deadline: int) -> None:
+    `reports` tells senders who asked for it; None: nobody is told.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        verifier: Verifier,
+        injector: Injector,
+        clock: Clock,
+        deadline: int,
+        reports: RelayedReports | None = None,
+    ) -> None:
         self._hostname = hostname
         self._verifier = verifier
         self._injector = injector
         self._clock = clock
         self._deadline = deadline / 1_000
+        self._reports = reports
 
-    def needs_clear(self, client: Client) -> bool:
-        """Return whether `accept` will want the content in clear."""
+    def verifies(self, client: Client) -> bool:
+        """Return whether `accept` will look at signatures of what `client` sends."""
         return self._verifier.applies_to(client)
 
-    async def accept(self, arrival: Arrival, header: HeaderScanner, content: ContentSink) -> Stored:
-        """Return when the message is durable on w nodes for every recipient.
+    async def accept(self, arrival: Arrival, examined: Examined, content: ContentSink) -> Stored:
+        """Return when the message is durable on w nodes for every recipient; `examined` was shown `content`.
 
         Raises Refusal, Failure, TimeoutError (the deadline), OSError (temporary directory).
         """
-        if header.received_fields() > params.MAX_RECEIVED_FIELDS:
-            raise Refusal(replies.MAIL_LOOP)
         async with asyncio.timeout(self._deadline):
             sealed = await content.finish()
-            verification = await self._verify(arrival, header, content)
-            content.forget_clear()
+            if examined.header.is_cut:
+                raise Refusal(replies.HEADER_TOO_LONG)
+            if examined.header.received_fields() > params.MAX_RECEIVED_FIELDS:
+                raise Refusal(replies.MAIL_LOOP)
+            verification = await self._verify(arrival, examined)
             if verification.disposition == "reject":
                 raise Refusal(replies.DMARC_REJECT, verification.dmarc)
-            trace = self._trace(arrival, verification)
-            reverse_path = arrival.envelope.reverse_path
-            parts = [
-                RecipientPart(certificate, reverse_path, forward_path, trace)
-                for certificate, forward_path in arrival.recipients
-            ]
+            if verification.disposition == "defer":
+                raise Refusal(replies.SPF_UNKNOWN, verification.dmarc)
+            parts = self._parts(arrival, self._trace(arrival, verification))
             injection = await self._injector.prepare(sealed, parts, self._verdicts(arrival, verification))
-            return await self._injector.inject(injection)
+            stored = await self._injector.inject(injection)
+        if self._reports is not None and self._may_be_told(arrival.client, verification):
+            await self._reports.tell(arrival, examined.header.octets, stored)
+        return stored
 
-    async def _verify(self, arrival: Arrival, header: HeaderScanner, content: ContentSink) -> Verification:
+    def _parts(self, arrival: Arrival, trace: bytes) -> list[RecipientPart]:
+        reverse_path = arrival.envelope.reverse_path
+        parts = []
+        for certificate, forward_path in arrival.recipients:
+            original = arrival.requests[forward_path].orcpt
+            above = original_recipient(original, forward_path).encode()
+            parts.append(RecipientPart(certificate, reverse_path, forward_path, trace + above))
+        return parts
+
+    def _may_be_told(self, client: Client, verification: Verification) -> bool:
+        """Return whether a report to the reverse-path goes to who sent the message, and to nobody else."""
+        if self._verifier.applies_to(client):
+            return verification.spf.startswith("pass ")
+        return client.is_trusted or client.is_loopback
+
+    async def _verify(self, arrival: Arrival, examined: Examined) -> Verification:
         if not self._verifier.applies_to(arrival.client):
             return Verification()
-        octets = header.octets
-        clear = content.clear() if is_signed(octets) else b""  # joining a large one for nothing would be felt
-        return await self._verifier.verify(arrival.client, arrival.helo, arrival.envelope.reverse_path, octets, clear)
+        reverse_path = arrival.envelope.reverse_path
+        hashes = examined.finish()
+        return await self._verifier.verify(arrival.client, arrival.helo, reverse_path, examined.header.octets, hashes)
 
     def _trace(self, arrival: Arrival, verification: Verification) -> bytes:
         version, suite = arrival.cipher or ("", "")

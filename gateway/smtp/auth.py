@@ -14,9 +14,9 @@ from typing import ClassVar, cast
 
 from gateway.mail.submission import is_among
 from gateway.smtp import params, replies
+from gateway.smtp.chunking import ChunkedDialogue
 from gateway.smtp.connection import Command, Shared, Template
 from gateway.smtp.limits import FailedLogins
-from gateway.smtp.mail_dialogue import MailDialogue
 from gateway.smtp.reader import LineTooLong
 from gateway.smtp.replies import Refusal, Reply
 from gateway.smtp.transaction import SubmittedTransaction
@@ -38,7 +38,7 @@ class LoginRefused(Exception):
         self.detail = detail
 
 
-class AuthDialogue(MailDialogue[SubmittedTransaction]):
+class AuthDialogue(ChunkedDialogue[SubmittedTransaction]):
     """A session whose client must say who it is; `user` is its certificate, None before that."""
 
     def __init__(self, template: Template, shared: Shared, logins: "Logins") -> None:
@@ -53,7 +53,7 @@ class AuthDialogue(MailDialogue[SubmittedTransaction]):
 
     def extensions(self) -> list[str]:
         offered = self.offered()
-        return [*super().extensions(), "DSN", *([f"AUTH {' '.join(offered)}"] if offered else [])]
+        return [*super().extensions(), *([f"AUTH {' '.join(offered)}"] if offered else [])]
 
     def _restart_on(self, transport: asyncio.Transport) -> None:
         super()._restart_on(transport)
@@ -109,7 +109,7 @@ class AuthDialogue(MailDialogue[SubmittedTransaction]):
         if self._failures >= params.LOGIN_FAILURES:
             self.end_with(replies.TOO_MANY_FAILURES)
 
-    COMMANDS: ClassVar[Mapping[str, Command]] = {**MailDialogue.COMMANDS, "AUTH": do_auth}
+    COMMANDS: ClassVar[Mapping[str, Command]] = {**ChunkedDialogue.COMMANDS, "AUTH": do_auth}
 
 
 @dataclass(frozen=True, slots=True)

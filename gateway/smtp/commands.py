@@ -1,6 +1,6 @@
-"""The arguments of MAIL and RCPT (RFC 5321 §4.1.1.2, §4.1.1.3), by an own fast parser; pure.
+"""The arguments of MAIL, RCPT (RFC 5321 §4.1.1.2, §4.1.1.3) and BDAT (RFC 3030 §2), by an own fast parser; pure.
 
-`submitted`: from one of our users, who may also give the parameters of DSN (RFC 3461) and AUTH= (RFC 4954 §5).
+`submitted`: from one of our users, who may also give AUTH= (RFC 4954 §5).
 """
 
 import re
@@ -11,12 +11,13 @@ from gateway.mail.envelope import Body
 from gateway.mail.outgoing import NewRecipient, Ret
 from gateway.smtp import replies
 from gateway.smtp.esmtp_parameters import check_auth, parse_envid, parse_notify, parse_orcpt, parse_ret
-from gateway.smtp.replies import Refusal
+from gateway.smtp.replies import Refusal, Reply
 from p2pcore.errors import Malformed
 
 XENVID = "XENVID"  # ours alone, between agents and gateways (RFC 5321 §2.2.2): the ENVID that the user gave
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?\Z")  # RFC 5321 §4.1.2
 _POSTMASTER = re.compile(r"<postmaster>", re.IGNORECASE)
+_CHUNK = re.compile(r"([0-9]{1,18})( +LAST)?\Z", re.IGNORECASE)
 _MAX_SIZE_DIGITS = 20  # RFC 1870 §3
 
 
@@ -68,9 +69,9 @@ def parse_mail(argument: str, *, extended: bool, submitted: bool = False, relaye
             if value is not None:  # RFC 6531 §3.1 (item 4)
                 raise Refusal(replies.BAD_PARAMETER, "SMTPUTF8 takes no value")
             smtputf8 = True
-        elif submitted and keyword == "RET":
+        elif keyword == "RET":
             ret = parse_ret(value)
-        elif submitted and keyword == "ENVID":
+        elif keyword == "ENVID":
             envelope_id = parse_envid(value)
         elif relayed and keyword == XENVID:
             original = parse_envid(value)
@@ -84,18 +85,17 @@ def parse_mail(argument: str, *, extended: bool, submitted: bool = False, relaye
     return MailCommand(reverse_path, size, body, smtputf8, ret, envelope_id, original)
 
 
-def parse_rcpt(argument: str, *, extended: bool, smtputf8: bool, domain: str) -> Mailbox:
-    """Return the recipient that `RCPT` + `argument` names; <postmaster> is postmaster@`domain`. Raises Refusal."""
-    mailbox, parameters = _forward_path(argument, domain, extended=extended, smtputf8=smtputf8)
-    for keyword, _value in parameters:
-        raise Refusal(replies.UNKNOWN_PARAMETER, keyword)
-    if mailbox.has_literal:
-        raise Refusal(replies.ADDRESS_LITERAL)
-    return mailbox
+def parse_rcpt(argument: str, *, extended: bool, smtputf8: bool, domain: str) -> RcptCommand:
+    """Return what `RCPT` + `argument` asks for; <postmaster> is postmaster@`domain`. Raises Refusal."""
+    return _rcpt(argument, replies.ADDRESS_LITERAL, domain, extended=extended, smtputf8=smtputf8)
 
 
 def parse_submitted_rcpt(argument: str, *, extended: bool, smtputf8: bool, domain: str) -> RcptCommand:
     """Return what one of our users asks for by `RCPT` + `argument`; otherwise like `parse_rcpt`. Raises Refusal."""
+    return _rcpt(argument, replies.NO_MAIL_TO_LITERALS, domain, extended=extended, smtputf8=smtputf8)
+
+
+def _rcpt(argument: str, literal: Reply, domain: str, *, extended: bool, smtputf8: bool) -> RcptCommand:
     mailbox, parameters = _forward_path(argument, domain, extended=extended, smtputf8=smtputf8)
     notify = original = ""
     for keyword, value in parameters:
@@ -106,8 +106,16 @@ def parse_submitted_rcpt(argument: str, *, extended: bool, smtputf8: bool, domai
         else:
             raise Refusal(replies.UNKNOWN_PARAMETER, keyword)
     if mailbox.has_literal:
-        raise Refusal(replies.NO_MAIL_TO_LITERALS)
+        raise Refusal(literal)
     return RcptCommand(mailbox, notify, original)
+
+
+def parse_bdat(argument: str) -> tuple[int, bool]:
+    """Return the size of the chunk that follows, and whether it is the last (RFC 3030 §2). Raises Refusal."""
+    match = _CHUNK.match(argument)
+    if match is None:
+        raise Refusal(replies.BAD_ARGUMENT, "BDAT size [LAST]")
+    return int(match[1]), match[2] is not None
 
 
 def _forward_path(
@@ -143,7 +151,7 @@ def _parameters(text: str, *, extended: bool) -> list[tuple[str, str | None]]:
     if not text.startswith(" "):
         raise Refusal(replies.BAD_ARGUMENT, "something follows the path without a space")
     found: dict[str, str | None] = {}
-    for word in text.split():
+    for word in filter(None, text.split(" ")):  # SP only (RFC 5321 §4.1.2): a tab or U+00A0 is part of a word
         match = _PARAMETER.match(word)
         if match is None:
             raise Refusal(replies.BAD_PARAMETER, word)

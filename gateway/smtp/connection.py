@@ -21,6 +21,8 @@ from gateway.smtp.replies import Refusal, Reply
 from gateway.smtp.settings import ListenerSettings
 
 Command = Callable[[Any, str], Awaitable[None]]
+# A web page can make its reader's browser send such a request to any port, with commands of ours in its body
+_OF_HTTP = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 
 def cipher_of(transport: asyncio.BaseTransport) -> tuple[str, str] | None:
@@ -82,6 +84,7 @@ class SmtpConnection(SMTP):
         self._stopping = False
         self._run_in_a_row = 0
         self._deadline: float | None = None  # the loop's time
+        self._fruitful = 0.0  # the loop's time of the beginning, or of the last mail kept
         self.client: Client = shared.clients.client(None)
         self.cipher: tuple[str, str] | None = None  # TLS version and cipher suite
 
@@ -93,6 +96,7 @@ class SmtpConnection(SMTP):
         self.cipher = cipher_of(transport)
         self.transport = transport
         self._input.set_transport(transport)
+        self._fruitful = self.loop.time()
         self.arm(self._shared.settings.limits.command_timeout)
         self._handler_coroutine = self.loop.create_task(self._handle_client(), name="smtp session")
         self._shared.connections.add(self)
@@ -130,6 +134,13 @@ class SmtpConnection(SMTP):
         """Whether a mail transaction is open."""
         return False
 
+    def forget_transaction(self) -> None:
+        """Drop the open transaction, if any, and free what it holds (RFC 5321 §4.1.1.5)."""
+
+    def patience(self) -> int:
+        """Return how long the next command may take, in ms."""
+        return self._shared.settings.limits.command_timeout
+
     def end_soon(self) -> None:
         """End when the transaction that is open now is over; at once where there is none."""
         self._stopping = True
@@ -152,6 +163,7 @@ class SmtpConnection(SMTP):
             self.reply(Reply(421, "4.3.0", "local error, try again later"))
         finally:
             self.disarm()
+            self.forget_transaction()
             self._shared.connections.discard(self)
             self._close()
 
@@ -160,10 +172,10 @@ class SmtpConnection(SMTP):
 
     # --- replies ---
 
-    def reply(self, reply: Reply) -> None:
-        """Queue a one-line reply."""
+    def reply(self, reply: Reply, *, counted: bool = True) -> None:
+        """Queue a one-line reply; an error is `counted` against the client."""
         self._replies += f"{reply}\r\n".encode()
-        if reply.is_error:
+        if counted and reply.is_error:
             self._errors += 1
 
     async def flush(self) -> None:
@@ -206,6 +218,14 @@ class SmtpConnection(SMTP):
         """Let what is going on take its time."""
         self._deadline = None
 
+    def note_mail(self) -> None:
+        """A mail was kept: the session has been of use."""
+        self._fruitful = self.loop.time()
+
+    def _arm_for_command(self) -> None:
+        left = self._fruitful + self._shared.settings.limits.fruitless_timeout / 1_000 - self.loop.time()
+        self.arm(max(1, min(self.patience(), int(left * 1_000))))
+
     def _set_timer(self) -> None:
         # one timer per connection, moved on when it fires early: making one per command was 10 % of a session
         if self._timeout_handle is not None:
@@ -228,6 +248,7 @@ class SmtpConnection(SMTP):
 
     async def _next_command(self) -> None:
         self._run_in_a_row += 1
+        self._arm_for_command()  # before the replies leave: who reads none holds the session no longer
         if not self._input.has_line():
             await self.flush()
             self._run_in_a_row = 0
@@ -238,7 +259,6 @@ class SmtpConnection(SMTP):
         if self._stopping and not self.in_transaction:
             self.end_with(replies.SHUTTING_DOWN)
             return
-        self.arm(self._shared.settings.limits.command_timeout)
         self._is_waiting = True
         try:
             line = await self._input.line(params.MAX_COMMAND_LINE)
@@ -265,6 +285,10 @@ class SmtpConnection(SMTP):
             return
         verb, _, argument = text.partition(" ")
         command = self.COMMANDS.get(verb.upper())
+        if verb in _OF_HTTP:
+            self._shared.log.refused(reply=str(replies.NOT_SMTP), client=self.client.address, detail=verb)
+            self.end_with(replies.NOT_SMTP)
+            return
         if command is None:
             self.reply(replies.BAD_SYNTAX)
             return

@@ -1,8 +1,9 @@
-"""Content after DATA: find its end, undo the dot-stuffing, judge its octets (RFC 5321 §4.1.1.4, §4.5.2); pure.
+"""Content from the wire, judged octet by octet: after DATA its end is found and the dot-stuffing undone (RFC 5321
+§4.1.1.4, §4.5.2), in BDAT chunks every octet counts and none is special (RFC 3030 §2); pure.
 
-Only <CRLF>.<CRLF> ends the content. A CR or LF that is not part of a CRLF is content, ends nothing, and makes the
-whole content refused once it has been read: whoever reads such octets differently cannot be made to see a second
-message in it (SMTP smuggling).
+After DATA only <CRLF>.<CRLF> ends the content. A CR or LF that is not part of a CRLF is content, ends nothing, and
+makes the whole content refused once it has been read: whoever reads such octets differently cannot be made to see a
+second message in it (SMTP smuggling).
 """
 
 import io
@@ -16,45 +17,17 @@ _DOT_LINE = re.compile(rb"\r\n\.")  # looks for it twice as fast as bytes.find
 _PREFIXES = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # longest first
 
 
-class ContentScanner:
-    """Turns what the client sends into the content, piece by piece.
+class Scanner:
+    """What both ways of sending share: the content's size and what it may not hold.
 
-    `fault` is the first reason to refuse the content, or None; what follows a fault is scanned for its end only.
+    `fault` is the first reason to refuse the content, or None; what follows a fault is only counted.
     """
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._held = b"\r\n"  # the start of the content is the start of a line
-        self._virtual = 2  # octets of _held that nobody sent
         self._line_octets = 0
         self.size = 0
-        self.ended = False
         self.fault: Reply | None = None
-
-    def feed(self, octets: bytes) -> tuple[bytes, bytes]:
-        """Return the content found in `octets`, and what follows its end (b"" unless `ended`).
-
-        A piece never ends between CR and LF.
-        """
-        work = self._held + octets if self._held else octets
-        dot = _DOT_LINE.search(work)
-        end = work.find(_END, dot.start()) if dot else -1
-        if end >= 0:
-            self.ended = True
-            piece, rest = work[: end + 2], work[end + len(_END) :]
-            self._held = b""
-        else:
-            held = next((prefix for prefix in _PREFIXES if work.endswith(prefix)), b"")
-            piece, rest = work[: len(work) - len(held)], b""
-            self._held = held
-        if dot:
-            piece = piece.replace(b"\r\n.", b"\r\n")
-        if self._virtual and piece:
-            # only now, so that a dot on the very first line is undone like any other
-            piece = piece[self._virtual :]
-            self._virtual = 0
-        self._judge(piece)
-        return (b"" if self.fault else piece), rest
 
     def _judge(self, piece: bytes) -> None:
         self.size += len(piece)
@@ -88,6 +61,67 @@ class ContentScanner:
             start, self._line_octets = last + 1, 0
 
 
+class ContentScanner(Scanner):
+    """Turns what the client sends after DATA into the content, piece by piece; its end is scanned for in any case."""
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__(max_size)
+        self._held = b"\r\n"  # the start of the content is the start of a line
+        self._virtual = 2  # octets of _held that nobody sent
+        self.ended = False
+
+    def feed(self, octets: bytes) -> tuple[bytes, bytes]:
+        """Return the content found in `octets`, and what follows its end (b"" unless `ended`).
+
+        A piece never ends between CR and LF.
+        """
+        work = self._held + octets if self._held else octets
+        dot = _DOT_LINE.search(work)
+        end = work.find(_END, dot.start()) if dot else -1
+        if end >= 0:
+            self.ended = True
+            piece, rest = work[: end + 2], work[end + len(_END) :]
+            self._held = b""
+        else:
+            held = next((prefix for prefix in _PREFIXES if work.endswith(prefix)), b"")
+            piece, rest = work[: len(work) - len(held)], b""
+            self._held = held
+        if dot:
+            piece = piece.replace(b"\r\n.", b"\r\n")
+        if self._virtual and piece:
+            # only now, so that a dot on the very first line is undone like any other
+            piece = piece[self._virtual :]
+            self._virtual = 0
+        self._judge(piece)
+        return (b"" if self.fault else piece), rest
+
+
+class ChunkScanner(Scanner):
+    """Passes on what the client sends in chunks: a dot is a dot, and only LAST ends the content."""
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__(max_size)
+        self._held = b""
+        self.ends_line = True
+
+    def feed(self, octets: bytes) -> bytes:
+        """Return the content in `octets`, which may end anywhere; a piece returned never ends between CR and LF."""
+        work = self._held + octets if self._held else octets
+        self._held = b"\r" if work.endswith(b"\r") else b""
+        piece = work[:-1] if self._held else work
+        if piece:
+            self.ends_line = piece.endswith(b"\n")
+        self._judge(piece)
+        return b"" if self.fault else piece
+
+    def finish(self) -> None:
+        """Judge the end of the last chunk: the content's last line may lack its CRLF, but not the half of it."""
+        if self._held:
+            self._judge(self._held)
+        elif self.fault is None and self._line_octets > params.MAX_CONTENT_LINE:
+            self.fault = replies.CONTENT_LINE_TOO_LONG
+
+
 def _line_ends(piece: bytes) -> tuple[str, ...]:
     """Return which of CR LF, CR alone and LF alone occur, in one pass: counting each takes four times as long."""
     decoder = io.IncrementalNewlineDecoder(None, translate=False)
@@ -97,27 +131,30 @@ def _line_ends(piece: bytes) -> tuple[str, ...]:
 
 
 class HeaderScanner:
-    """Keeps the header section of the content that passes by, up to MAX_HEADER_SCAN octets."""
+    """Keeps the header section of the content that passes by, up to MAX_HEADER_SCAN octets (then it `is_cut`)."""
 
     _END = re.compile(rb"(?:\A|\r\n)\r\n")
     _RECEIVED = re.compile(rb"(?:\A|\n)received[ \t]*:", re.IGNORECASE)
 
     def __init__(self) -> None:
         self._octets = bytearray()
-        self._complete = False
+        self.is_complete = False
+        self.is_cut = False
 
-    def feed(self, piece: bytes) -> None:
-        """Take the next piece of content."""
-        if self._complete:
-            return
-        start = max(0, len(self._octets) - 3)
-        self._octets += piece[: params.MAX_HEADER_SCAN - len(self._octets)]
-        end = self._END.search(self._octets, start)
+    def feed(self, piece: bytes) -> bytes:
+        """Take the next piece of content; return what of it is body."""
+        if self.is_complete:
+            return piece
+        before = len(self._octets)
+        self._octets += piece[: params.MAX_HEADER_SCAN - before]
+        end = self._END.search(self._octets, max(0, before - 3))
         if end is not None:
             del self._octets[end.end() :]
-            self._complete = True
-        elif len(self._octets) >= params.MAX_HEADER_SCAN:
-            self._complete = True
+            self.is_complete = True
+            return piece[end.end() - before :]
+        if len(self._octets) >= params.MAX_HEADER_SCAN:
+            self.is_complete = self.is_cut = True
+        return b""
 
     @property
     def octets(self) -> bytes:

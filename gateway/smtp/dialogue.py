@@ -19,9 +19,6 @@ class SmtpDialogue(SmtpConnection):
         self.helo = ""
         self.extended = False
 
-    def forget_transaction(self) -> None:
-        """Drop the open transaction, if any (RFC 5321 §4.1.1.5)."""
-
     async def do_ehlo(self, argument: str) -> None:
         self._set_helo(argument)
         self.extended = True

@@ -5,18 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.mail.address_list import parse_addresses
+from gateway.mail.address_list import has_one_reading, parse_addresses
 from p2pcore.errors import Malformed
 from p2pcore.names import canonical_domain
 
 Request = Literal["none", "quarantine", "reject"]
-Disposition = Literal["deliver", "quarantine", "reject"]
+Disposition = Literal["deliver", "quarantine", "defer", "reject"]  # by weight
 MAX_FROM_DOMAINS = 4  # a header with more authors' domains than this is no mail that anybody writes
 
 _REQUESTS: dict[str, Request] = {"none": "none", "quarantine": "quarantine", "reject": "reject"}
 _TAG = re.compile(r"\s*([A-Za-z]+)\s*=\s*([!-:<-~]*)\s*\Z")
 _PERCENT = re.compile(r"[0-9]{1,3}\Z")  # RFC 7489 §6.4: dmarc-percent
 _FROM = re.compile(rb"(?:\A|\n)from[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
+_HOST = re.compile(rb"@[ \t]*([^\s\"(),:;<>@\[\]]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,23 @@ def author_domains(header: bytes) -> tuple[str, ...]:
     """
     values = [found.replace(b"\r\n", b"") for found in _FROM.findall(header)]
     hosts = [address.host for value in values for address in parse_addresses(value) if address.mailbox is not None]
-    domains = dict.fromkeys(canonical_domain(host.decode("utf-8", "replace")) for host in hosts if host)
+    for value in values:
+        if not has_one_reading(value):  # some reader may show any of them
+            hosts += _HOST.findall(value)
+    domains = dict.fromkeys(domain for host in hosts if (domain := _canonical(host or b"")))
     if not domains:
         raise Malformed("no From field with a readable address")
     if len(domains) > MAX_FROM_DOMAINS:
         raise Malformed(f"{len(domains)} domains in From")
     return tuple(domains)
+
+
+def _canonical(host: bytes) -> str:
+    """Return the canonical form of a domain, "" where it has none: then no policy can be looked up for it either."""
+    try:
+        return canonical_domain(host.decode("utf-8", "replace"))
+    except Malformed:
+        return ""
 
 
 def is_aligned(

@@ -1,4 +1,4 @@
-"""Values of the ESMTP parameters that only our own users may give: DSN (RFC 3461 §4) and AUTH= (RFC 4954 §5); pure."""
+"""Values of ESMTP parameters: those of DSN (RFC 3461 §4), and AUTH= (RFC 4954 §5); pure."""
 
 import re
 

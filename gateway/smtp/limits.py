@@ -73,13 +73,31 @@ class Pace:
     def take(self, name: str, count: int = 1) -> bool:
         """Count `count` more for `name`; False where they are too many now, and nothing is counted."""
         now = self._clock()
-        left, at = self._left.pop(name, (float(self._rate), now))
-        left = min(float(self._rate), left + max(0, now - at) * self._rate / self._period)
+        left = self._left_at(name, now)
+        self._left.pop(name, None)  # the newest stand last, the oldest are forgotten first
         allowed = left >= count
         self._left[name] = (left - count if allowed else left, now)
         while len(self._left) > params.MAX_CLIENTS_REMEMBERED:
             self._left.popitem(last=False)
         return allowed
+
+    def left(self, name: str) -> int:
+        """Return how many `take` would still allow for `name` now."""
+        return int(self._left_at(name, self._clock()))
+
+    def give_back(self, name: str, count: int) -> None:
+        """Undo a `take` that led to nothing."""
+        if name in self._left:
+            left, at = self._left[name]
+            self._left[name] = (min(float(self._rate), left + count), at)
+
+    def count(self, name: str, count: int, at: int) -> None:
+        """Count what was taken `at` an earlier time; to be told in the order of times, before any `take`."""
+        self._left[name] = (max(0.0, self._left_at(name, at) - count), at)
+
+    def _left_at(self, name: str, now: int) -> float:
+        left, at = self._left.get(name, (float(self._rate), now))
+        return min(float(self._rate), left + max(0, now - at) * self._rate / self._period)
 
 
 class ConnectionLimits:
@@ -90,6 +108,7 @@ class ConnectionLimits:
         self._by_group: Counter[str] = Counter()
         self._total = 0
         self._messages = Pace(limits.messages_per_minute, params.MINUTE, clock)
+        self._unknown = Pace(limits.unknown_recipients, params.HOUR, clock)
 
     @property
     def connections(self) -> int:
@@ -117,6 +136,15 @@ class ConnectionLimits:
         """Count one message of `client`. Raises Refusal where it comes too fast."""
         if not client.is_unlimited and not self._messages.take(client.group):
             raise Refusal(replies.TOO_MANY_MESSAGES)
+
+    def guesses(self, client: Client) -> None:
+        """Raises Refusal where `client` has asked for too many addresses that do not exist: no more is answered now."""
+        if not (client.is_unlimited or client.is_trusted or self._unknown.left(client.group)):
+            raise Refusal(replies.TOO_MANY_UNKNOWN)
+
+    def guessed_wrong(self, client: Client) -> None:
+        """Count one address of `client` that does not exist."""
+        self._unknown.take(client.group)
 
 
 class FailedLogins:

@@ -1,13 +1,21 @@
-"""A session that takes mail: the life of its transaction, and contents read to their end whatever happens to them."""
+"""A session that takes mail: the life of its transaction, and contents read to their end whatever happens to them.
 
-from typing import Generic, Protocol, TypeVar
+A role says where a content goes (`open_content`) and has it kept (`keep`); `conclude` is the one place that answers a
+complete content.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from gateway.smtp import params, replies
-from gateway.smtp.connection import Shared, Template
+from gateway.smtp.connection import Command, Shared, Template
 from gateway.smtp.data import ContentScanner
 from gateway.smtp.dialogue import SmtpDialogue
+from gateway.smtp.reader import ClientGone
 from gateway.smtp.replies import Refusal, Reply
 from gateway.smtp.transaction import Transaction
+from p2pcore.errors import Failure
 
 T = TypeVar("T", bound=Transaction)
 
@@ -17,6 +25,13 @@ class Sink(Protocol):
 
     async def add(self, piece: bytes) -> None:
         """Take the next piece. Raises Refusal, OSError."""
+        ...
+
+    async def keep(self) -> Reply:
+        """Have the complete content kept, durably, log it, and return the reply that says so.
+
+        Raises Refusal, Failure, TimeoutError, OSError; nothing is kept then.
+        """
         ...
 
     def close(self) -> None:
@@ -33,6 +48,16 @@ class MailDialogue(SmtpDialogue, Generic[T]):
         self._receiving: T | None = None
         self._received = 0
         self._end_logged = False
+
+    @abstractmethod
+    def open_content(self, transaction: T) -> Sink:
+        """Return what takes the content of `transaction`; whoever calls this closes it.
+
+        Raises Refusal: where there is no room for even a small message, before the client sends one.
+        """
+
+    def extensions(self) -> list[str]:
+        return [*super().extensions(), "DSN"]
 
     @property
     def in_transaction(self) -> bool:
@@ -60,18 +85,67 @@ class MailDialogue(SmtpDialogue, Generic[T]):
         if declared > limit:
             raise Refusal(replies.too_large(limit), f"SIZE={declared}")
 
-    def check_data(self, argument: str) -> T:
+    def check_content(self) -> T:
         """Return the transaction whose content may come now. Raises Refusal."""
-        if argument:
-            raise Refusal(replies.BAD_ARGUMENT)
         if self._transaction is None:
             raise Refusal(replies.NEED_MAIL)
         if not self._transaction.forward_paths:
             raise Refusal(replies.NEED_RECIPIENT)
         return self._transaction
 
-    async def receive(self, sink: Sink) -> None:
-        """Read to the end of the content. Raises Refusal, but only there: until then replies would be out of step."""
+    async def do_data(self, argument: str) -> None:
+        try:
+            await self._data(argument)
+        except Refusal:
+            # Nothing may follow DATA in its group (RFC 2920 §3.1): what does is content, and never read as commands
+            self._ending = self._ending or self._input.pending > 0
+            raise
+
+    async def _data(self, argument: str) -> None:
+        if argument:
+            raise Refusal(replies.BAD_ARGUMENT)
+        transaction = self.check_content()
+        self._receiving, self._transaction = transaction, None
+        try:
+            content = self.open_content(transaction)
+            try:
+                self.reply(replies.START_CONTENT)
+                await self.flush()
+                refusal = await self._receive(content)
+                await self.conclude(transaction, content, refusal)
+            finally:
+                content.close()
+        except (ClientGone, ConnectionError):
+            self.unfinished("client gone")
+            raise
+        finally:
+            self._receiving = None
+
+    async def conclude(self, transaction: T, content: Sink, refusal: Refusal | None) -> None:
+        """Have a complete content kept unless it is refused already, and answer: the one place that can say 250."""
+        try:
+            await self.flush()
+            self.disarm()
+            if refusal is not None:
+                raise refusal
+            reply = await content.keep()
+        except Refusal as reason:
+            self.answer_content(transaction, reason.reply, reason.detail)
+        except Failure as failure:
+            self.answer_content(transaction, replies.at_content(failure), f"{type(failure).__name__}: {failure}")
+        except TimeoutError:
+            self.answer_content(transaction, replies.TOO_SLOW)
+        except OSError as error:
+            if isinstance(error, ConnectionError):
+                raise
+            self._shared.log.failed("smtp content", error, id=transaction.identifier)
+            self.answer_content(transaction, replies.NO_MEMORY, repr(error))
+        else:
+            self.note_mail()
+            self.reply(reply)
+
+    async def _receive(self, sink: Sink) -> Refusal | None:
+        """Read to the end of the content; return why it is refused, if so: until then replies would be out of step."""
         limits = self._shared.settings.limits
         scanner = ContentScanner(self._shared.settings.max_message_size)
         until = self.loop.time() + limits.content_timeout / 1_000
@@ -80,23 +154,25 @@ class MailDialogue(SmtpDialogue, Generic[T]):
         self._input.high_water = params.CONTENT_BUFFER
         try:
             while not scanner.ended:
-                left = until - self.loop.time()
-                self.arm(max(1, min(limits.data_timeout, int(left * 1_000))))
+                self.arm_for_content(until)
                 piece, rest = scanner.feed(await self._input.some(params.CONTENT_CHUNK))
                 self._received = scanner.size
                 if refusal is None:
-                    refusal = await self._keep(piece, scanner.fault, sink)
+                    refusal = await self.pass_on(piece, scanner.fault, sink)
             self._input.push_back(rest)
         finally:
             self._input.high_water = params.COMMAND_BUFFER
             if not scanner.ended:
                 self._ending = True  # what would follow is content, and must never be read as commands
-        self.disarm()
-        if refusal is not None:
-            raise refusal
+        return refusal
 
-    async def _keep(self, piece: bytes, fault: Reply | None, sink: Sink) -> Refusal | None:
-        """Keep a piece of content; return why the rest need not be kept, if so. Raises nothing."""
+    def arm_for_content(self, until: float) -> None:
+        """Give the client `data_timeout` for its next octets, but not beyond `until` (the loop's time)."""
+        left = until - self.loop.time()
+        self.arm(max(1, min(self._shared.settings.limits.data_timeout, int(left * 1_000))))
+
+    async def pass_on(self, piece: bytes, fault: Reply | None, sink: Sink) -> Refusal | None:
+        """Give a piece of content to `sink`; return why the rest need not be kept, if so. Raises nothing."""
         if fault is not None:
             refusal = Refusal(fault)
         else:
@@ -136,3 +212,5 @@ class MailDialogue(SmtpDialogue, Generic[T]):
                 reverse_path=open_now.reverse_path,
                 size=self._received if self._receiving else 0,
             )
+
+    COMMANDS: ClassVar[Mapping[str, Command]] = {**SmtpDialogue.COMMANDS, "DATA": do_data}

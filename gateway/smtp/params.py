@@ -2,12 +2,13 @@
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
 
 # Lines and content
 MAX_COMMAND_LINE = 4_096  # RFC 5321 §4.5.3.1.4 asks for 512; SMTPUTF8, long paths and parameters add to it
 MAX_CONTENT_LINE = 64 * 1024  # RFC 5322 §2.1.1 says 998; longer lines occur and are taken unchanged
-MAX_HEADER_SCAN = 1 << 20  # header octets looked at for Received fields and From; nobody's header is longer
-MAX_RECEIVED_FIELDS = 50  # RFC 5321 §6.3 asks for a limit of at least 100 hops "normally"; 50 is a loop in practice
+MAX_HEADER_SCAN = 1 << 20  # of a header section: it is looked at whole, and nobody's is longer
+MAX_RECEIVED_FIELDS = 100  # RFC 5321 §6.3: "normally at least 100"
 MAX_MESSAGE_SIZE = 64 << 20
 
 # Submission
@@ -31,17 +32,16 @@ MEMORY_SEALED = 1 << 20  # sealed octets of one message that stay in memory; mor
 
 # Verification
 VERIFY_DEADLINE = 10 * SECOND  # SPF, DKIM, DMARC and the client's name together
-VERIFY_CONTENT = 8 << 20  # larger contents are not kept in clear, so DKIM cannot be checked
 VERIFY_THREADS = 16  # threads that wait for SPF's DNS answers
 VERIFY_CACHE = MINUTE  # what DNS said about a sender is believed for; shorter than TTLs are in practice
 VERIFY_CACHED = 10_000  # senders, clients and domains each
-DKIM_COPIES = 4  # dkimpy's peak per octet of content, measured: 172 MB for 50 MB, plus the content
 MAX_SIGNATURES = 8  # DKIM signatures looked at; RFC 6376 §6.1 lets a verifier limit them
 
 # Time
 COMMAND_TIMEOUT = 5 * MINUTE  # RFC 5321 §4.5.3.2.7
 DATA_TIMEOUT = 3 * MINUTE  # between two blocks of content, RFC 5321 §4.5.3.2.5
 CONTENT_TIMEOUT = 60 * MINUTE  # for all of one content: who drips octets does not hold a session for ever
+FRUITLESS_TIMEOUT = 30 * MINUTE  # without a mail kept: NOOP and RSET do not hold a session for ever either
 # The last resort: verification has its own deadline, and p2pcore waits 60 s for quorum (twice for a large body)
 TRANSACTION_DEADLINE = 140 * SECOND
 TLS_TIMEOUT = 60 * SECOND
@@ -54,5 +54,7 @@ CONNECTIONS_PER_CLIENT = 50
 MESSAGES_PER_MINUTE = 600  # of one client
 RECIPIENTS = 200  # RFC 5321 §4.5.3.1.8: at least 100
 ERRORS = 20  # 5xx replies in one session
+UNKNOWN_RECIPIENTS = 300  # asked for by one client in an hour: a list of a million guesses takes it 4 months
+REPORTS_PER_HOUR = 600  # on stored mail, to one domain; nobody who sends more asks for a report on each
 MEMORY = 256 << 20  # content of all sessions together
 MAX_CLIENTS_REMEMBERED = 100_000

@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.mail.address import domain_in_dns
 from gateway.mail.outgoing import NewItem
 from gateway.mail.submission import check_authors
 from gateway.mail.trace import Hop, protocol_name, received
@@ -19,10 +20,11 @@ from gateway.smtp.checked_header import CheckedHeader
 from gateway.smtp.commands import XENVID
 from gateway.smtp.connection import Shared, Template
 from gateway.smtp.content import ContentSink
-from gateway.smtp.limits import Client, ClientTable, ConnectionLimits, FailedLogins, MemoryBudget, MemoryShare, Pace
+from gateway.smtp.daily import DailyRecipients, Keeper
+from gateway.smtp.domains import NameSource
+from gateway.smtp.limits import Client, ClientTable, ConnectionLimits, FailedLogins, MemoryBudget, MemoryShare
 from gateway.smtp.listening import Listeners
 from gateway.smtp.replies import Refusal, Reply
-from gateway.smtp.session import NameSource
 from gateway.smtp.settings import RelaySettings
 from gateway.smtp.submitting import Content, SubmittingDialogue
 from gateway.smtp.transaction import SubmittedTransaction
@@ -32,12 +34,10 @@ from p2pcore.crypto.tls import relay_server_context, renew_context
 from p2pcore.crypto.trust import Trust
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Failure
-from p2pcore.names import canonical_domain
-from p2pcore.params import DAY
 from p2pcore.records import Identity
 
 
-class Queue(Protocol):
+class Queue(Keeper, Protocol):
     """The gateway's outgoing mail: gateway.outbound.queue. Each call may raise Failure."""
 
     async def knows(self, submitter: str, submission_id: str) -> bool:
@@ -58,7 +58,7 @@ class Relaying:
     names: NameSource
     trust: Trust
     clock: Clock
-    recipients: Pace | None
+    recipients: DailyRecipients | None
 
 
 class RelayServer:
@@ -84,10 +84,13 @@ class RelayServer:
         self._shared = Shared(settings, ClientTable(settings), limits, None, log, self._listeners.connections)
         self._logins = Logins({"EXTERNAL": external(trust, clock)}, FailedLogins(settings.limits, clock))
         daily = settings.recipients_per_day
-        self._relaying = Relaying(settings, queue, names, trust, clock, Pace(daily, DAY, clock) if daily else None)
+        recipients = DailyRecipients(daily, queue, clock) if daily else None
+        self._relaying = Relaying(settings, queue, names, trust, clock, recipients)
 
     async def start(self) -> None:
-        """Listen on every endpoint, or on none. Raises OSError."""
+        """Listen on every endpoint, or on none. Raises OSError, Failure (the queue)."""
+        if self._relaying.recipients is not None:
+            await self._relaying.recipients.restore()
         template = Template(self._settings, asyncio.get_running_loop())
 
         def session() -> RelaySession:
@@ -138,7 +141,7 @@ class RelaySession(SubmittingDialogue):
 
     async def check_recipient(self, transaction: SubmittedTransaction, forward_path: str) -> None:
         domain = forward_path.rpartition("@")[2]
-        if canonical_domain(domain) != self._relaying.names.domain:
+        if domain_in_dns(domain) != self._relaying.names.domain:
             return
         try:
             await self._relaying.names.recipient(forward_path)
@@ -158,17 +161,16 @@ class RelaySession(SubmittingDialogue):
         # only here: an agent that asks about addresses has no submission yet
         if not transaction.envelope_id:
             raise Refusal(replies.NEEDS_SUBMISSION_ID)
-        pace, user = self._relaying.recipients, transaction.user.primary_address
-        if pace is not None and not pace.take(user, len(transaction.recipients)):
-            raise Refusal(replies.TOO_MANY_TODAY, user)
+        if self._relaying.recipients is not None:
+            self._relaying.recipients.check(transaction.user.primary_address, len(transaction.recipients))
 
     def content(self, transaction: SubmittedTransaction, memory: MemoryShare) -> Content:
         def check(header: bytes) -> bytes:
             check_authors(header, transaction.user.addresses)
             return header
 
-        sealed = ContentSink(self._relaying.settings.temporary_directory, memory, keep_clear=False)
-        return _ForQueue(CheckedHeader(check), sealed, transaction, self._relaying.queue, self._trace(transaction))
+        sealed = ContentSink(self._relaying.settings.temporary_directory, memory)
+        return _ForQueue(CheckedHeader(check), sealed, transaction, self._relaying, self._trace(transaction))
 
     def _trace(self, transaction: SubmittedTransaction) -> bytes:
         """Return the Received field of this hop (RFC 5321 §4.4)."""
@@ -186,20 +188,38 @@ class RelaySession(SubmittingDialogue):
         return received(hop).encode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _ForQueue:
+    """A content on its way into the queue; `refused` is what its header is refused with, if it is new there."""
+
     header: CheckedHeader
     sealed: ContentSink
     transaction: SubmittedTransaction
-    queue: Queue
+    relaying: Relaying
     trace: bytes
+    refused: Refusal | None = None
 
     async def add(self, piece: bytes) -> None:
-        await self.sealed.add(self.header.feed(piece))
+        if self.refused is None:
+            try:
+                passing = self.header.feed(piece)
+            except Refusal as refusal:
+                self.refused = refusal
+            else:
+                await self.sealed.add(passing)
 
     async def keep(self) -> tuple[Reply, bool]:
         transaction = self.transaction
-        await self.sealed.add(self.header.finish())
+        if self.refused is None:
+            try:
+                await self.sealed.add(self.header.finish())
+            except Refusal as refusal:
+                self.refused = refusal
+        if self.refused is not None:
+            # What is queued already was judged by the certificate of that time: a refusal now would be a false report
+            if not await self.relaying.queue.knows(transaction.user.primary_address, transaction.envelope_id):
+                raise self.refused
+            return replies.kept("queue", transaction.identifier), False
         item = NewItem(
             submission_id=transaction.envelope_id,
             submitter=transaction.user.primary_address,
@@ -212,7 +232,7 @@ class _ForQueue:
             ret=transaction.ret,
             envelope_id=transaction.original_envelope_id,
         )
-        new = await self.queue.accept(item)
+        new = await (self.relaying.recipients or self.relaying.queue).accept(item)
         return replies.kept("queue", transaction.identifier), new
 
     def close(self) -> None:

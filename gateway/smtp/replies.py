@@ -60,6 +60,7 @@ CANNOT_VERIFY = Reply(252, "2.5.2", "send some mail, it will be seen then")  # R
 BAD_SYNTAX = Reply(500, "5.5.2", "command not recognised")
 BAD_LINE_END = Reply(500, "5.5.2", "a command line ends in CR LF and holds no other CR, LF or NUL")
 LINE_TOO_LONG = Reply(500, "5.5.2", "command line too long")
+NOT_SMTP = Reply(554, "5.5.1", "this is not HTTP")
 NOT_IMPLEMENTED = Reply(502, "5.5.1", "command not implemented")
 BAD_ARGUMENT = Reply(501, "5.5.4", "argument missing or not understood")
 BAD_PARAMETER = Reply(501, "5.5.4", "parameter value not understood")
@@ -71,6 +72,7 @@ SEND_HELO_FIRST = Reply(503, "5.5.1", "send EHLO or HELO first")
 NESTED_MAIL = Reply(503, "5.5.1", "a transaction is open already")
 NEED_MAIL = Reply(503, "5.5.1", "send MAIL first")
 NEED_RECIPIENT = Reply(503, "5.5.1", "no recipient was accepted")
+CHUNKS_BEGUN = Reply(503, "5.5.1", "the content comes in chunks already")  # RFC 3030 §2
 TLS_UNAVAILABLE = Reply(454, "4.7.0", "TLS not available")  # RFC 3207 §4
 TLS_ALREADY = Reply(503, "5.5.1", "TLS is active already")
 PIPELINED_PAST_TLS = Reply(554, "5.5.1", "nothing may follow STARTTLS before the handshake")
@@ -92,9 +94,11 @@ TOO_MANY_FAILURES = Reply(421, "4.7.0", "too many failed logins")
 
 ADDRESS_LITERAL = Reply(550, "5.7.1", "not our domain")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients in one transaction")  # RFC 5321 §4.5.3.1.10
+ANOTHER_OF_OUR_DOMAINS = Reply(452, "4.5.3", "another transaction for recipients of this domain")  # §4.5.3.1.10 too
 TOO_MANY_CONNECTIONS = Reply(421, "4.3.2", "too many connections, try again later")
 TOO_MANY_FROM_CLIENT = Reply(421, "4.7.0", "too many connections from your address")
 TOO_MANY_MESSAGES = Reply(450, "4.7.1", "too many messages from your address, slow down")
+TOO_MANY_UNKNOWN = Reply(450, "4.7.1", "too many unknown recipients from your address, later again")
 TOO_MANY_TODAY = Reply(450, "4.7.1", "more recipients than you may send to in a day, later again")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors")
 TIMED_OUT = Reply(421, "4.4.2", "waited too long, closing the connection")
@@ -108,11 +112,13 @@ NUL_IN_CONTENT = Reply(554, "5.6.0", "content holds a NUL octet")
 BARE_CR = Reply(554, "5.6.0", "content holds a CR without LF")
 BARE_LF = Reply(554, "5.6.0", "content holds an LF without CR")
 CONTENT_LINE_TOO_LONG = Reply(554, "5.6.0", "content holds a line longer than 65536 octets")
+HEADER_TOO_LONG = Reply(554, "5.6.0", "header section larger than 1048576 octets")
 MAIL_LOOP = Reply(554, "5.4.6", "too many Received fields, this looks like a loop")
 NOT_YOUR_REVERSE_PATH = Reply(550, "5.7.1", "the address in MAIL FROM is not one of yours")
 NOT_YOUR_FROM = Reply(550, "5.7.1", "an address in the From field is not one of yours")
 NO_MAIL_TO_LITERALS = Reply(550, "5.1.2", "no mail goes to address literals")
 NEEDS_SUBMISSION_ID = Reply(554, "5.5.4", "MAIL had no ENVID=<submission ID>")
+SPF_UNKNOWN = Reply(451, "4.4.3", "the sender's SPF record cannot be looked up now")  # RFC 7208 §8.6
 DMARC_REJECT = Reply(550, "5.7.1", "refused by the DMARC policy of the domain in From")
 
 _AT_RECIPIENT: tuple[tuple[type[Failure], Reply], ...] = (
@@ -121,6 +127,7 @@ _AT_RECIPIENT: tuple[tuple[type[Failure], Reply], ...] = (
     (Malformed, BAD_FORWARD_PATH),
     (CannotKnow, Reply(451, "4.4.3", "the address cannot be looked up now")),
     (InboxFull, Reply(452, "4.2.2", "the recipient's inbox is full")),
+    (NodeFull, Reply(452, "4.3.1", "the storage nodes are full")),
     (InboxDormant, Reply(450, "4.2.1", "the recipient has not read mail for a long time")),
 )
 _AT_CONTENT: tuple[tuple[type[Failure], Reply], ...] = (
@@ -142,6 +149,11 @@ def too_large(limit: int) -> Reply:
 def stored(nodes: int, k: int, identifier: str) -> Reply:
     """Return the one reply that says a message is stored: durably on `nodes` of `k` nodes (DESIGN §6)."""
     return Reply(250, "2.6.0", f"stored on {nodes} of {k} nodes; id=<{identifier}>")
+
+
+def chunk_taken(size: int) -> Reply:
+    """Return the reply to a chunk that is not the last: it says nothing of the message (RFC 3030 §2)."""
+    return Reply(250, "2.0.0", f"{size} octets received")
 
 
 def kept(place: str, identifier: str) -> Reply:

@@ -4,12 +4,14 @@ import asyncio
 import ssl
 
 from gateway.maillog import MailLog
-from gateway.smtp.acceptance import Acceptor, Injector
+from gateway.smtp.acceptance import Acceptor, Injector, RelayedReports
 from gateway.smtp.connection import Shared, Template
+from gateway.smtp.domains import NameSource, ServedDomain, ServedDomains
 from gateway.smtp.limits import ClientTable, ConnectionLimits, MemoryBudget
 from gateway.smtp.listening import Listeners
+from gateway.smtp.overrides import Overrides
 from gateway.smtp.sender_policy import Dns
-from gateway.smtp.session import NameSource, SmtpSession, Transactions
+from gateway.smtp.session import SmtpSession, Transactions
 from gateway.smtp.settings import SmtpSettings
 from gateway.smtp.verify import Verifier
 from p2pcore.clock import Clock
@@ -28,17 +30,40 @@ class GatewaySmtp:
         resolver: Dns,
         clock: Clock,
         log: MailLog | None = None,
+        reports: RelayedReports | None = None,
     ) -> None:
-        """Raises ValueError where a network in `settings` does not parse."""
+        """`reports` tells outside senders who ask for it that their mail is stored; None: nobody is told.
+
+        Raises ValueError where a network or domain in `settings` does not parse."""
         self._settings = settings
         log = log or MailLog()
         self._listeners = Listeners("smtp", log, settings.limits.stop_grace)
         self.memory = MemoryBudget(settings.limits.memory)
         self.limits = ConnectionLimits(settings.limits, clock)
-        self._verifier = Verifier(resolver, clock, mode=settings.verify, deadline=settings.limits.verify_deadline)
-        acceptor = Acceptor(settings.hostname, self._verifier, sender, clock, settings.limits.transaction_deadline)
+        self._verifier = Verifier(
+            resolver,
+            clock,
+            mode=settings.verify,
+            deadline=settings.limits.verify_deadline,
+            overrides=Overrides.named(settings.dmarc_overrides),
+        )
+        self._clock = clock
+        self._domains = ServedDomains(self._served(names, sender, settings.hostname, reports))
         self._shared = Shared(settings, ClientTable(settings), self.limits, tls, log, self._listeners.connections)
-        self._transactions = Transactions(names, acceptor, self.memory, settings.temporary_directory)
+        self._transactions = Transactions(self._domains, self.memory, settings.temporary_directory)
+
+    def serve(self, names: NameSource, sender: Injector, hostname: str, reports: RelayedReports | None = None) -> None:
+        """Take mail for another domain too, whose gateway is `hostname` and signs as `sender` does; before `start`.
+
+        Raises ValueError where mail for it is taken already.
+        """
+        self._domains.add(self._served(names, sender, hostname, reports))
+
+    def _served(
+        self, names: NameSource, sender: Injector, hostname: str, reports: RelayedReports | None
+    ) -> ServedDomain:
+        deadline = self._settings.limits.transaction_deadline
+        return ServedDomain(names, Acceptor(hostname, self._verifier, sender, self._clock, deadline, reports))
 
     async def start(self) -> None:
         """Listen on every endpoint, or on none. Raises OSError."""

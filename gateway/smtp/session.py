@@ -1,69 +1,37 @@
-"""An inbound session: MAIL, RCPT and DATA for the mail that other domains send to ours (RFC 5321 §3.3).
-
-`_take_content` is the one place that says 250 after the dot, and what it says there was returned by the network.
-"""
+"""An inbound session: MAIL, RCPT and contents of the mail that other domains send to ours (RFC 5321 §3.3)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from gateway.smtp import params, replies
-from gateway.smtp.acceptance import Acceptor, Arrival, Injector
+from gateway.smtp.acceptance import Arrival
+from gateway.smtp.chunking import ChunkedDialogue
 from gateway.smtp.commands import parse_mail, parse_rcpt
 from gateway.smtp.connection import Command, Shared, Template
 from gateway.smtp.content import ContentSink
-from gateway.smtp.data import HeaderScanner
+from gateway.smtp.domains import ServedDomain, ServedDomains
+from gateway.smtp.examined import Examined
 from gateway.smtp.limits import MemoryBudget
-from gateway.smtp.mail_dialogue import MailDialogue
-from gateway.smtp.reader import ClientGone
-from gateway.smtp.replies import Refusal
+from gateway.smtp.replies import Refusal, Reply
 from gateway.smtp.transaction import InboundTransaction
 from p2pcore import names
 from p2pcore import params as core_params
-from p2pcore.errors import Failure
-from p2pcore.mail.names import Recipients
+from p2pcore.errors import Failure, NoSuchAddress
 from p2pcore.mail.send import Stored
-
-__all__ = ["Injector", "NameSource", "SmtpSession", "Transactions"]
-
-
-class NameSource(Protocol):
-    """Tells whom an address means: p2pcore.mail.names.DomainNames."""
-
-    domain: str
-
-    async def recipient(self, address: str) -> Recipients:
-        """Raises NoSuchAddress, NotOurDomain, CannotKnow, InboxFull, InboxDormant and other Failures."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
     """What all sessions need to take mail."""
 
-    names: NameSource
-    acceptor: Acceptor
+    domains: ServedDomains
     memory: MemoryBudget
     temporary_directory: Path
 
 
-@dataclass(frozen=True, slots=True)
-class _Scanned:
-    """A content whose header is looked at as it passes."""
-
-    header: HeaderScanner
-    content: ContentSink
-
-    async def add(self, piece: bytes) -> None:
-        self.header.feed(piece)
-        await self.content.add(piece)
-
-    def close(self) -> None:
-        self.content.close()
-
-
-class SmtpSession(MailDialogue[InboundTransaction]):
+class SmtpSession(ChunkedDialogue[InboundTransaction]):
     """One connection from an outside MTA."""
 
     def __init__(self, template: Template, shared: Shared, transactions: Transactions) -> None:
@@ -73,79 +41,68 @@ class SmtpSession(MailDialogue[InboundTransaction]):
     async def do_mail(self, argument: str) -> None:
         if not self.helo:
             raise Refusal(replies.SEND_HELO_FIRST)
-        if self._transaction is not None:
+        if self.in_transaction:
             raise Refusal(replies.NESTED_MAIL)
         command = parse_mail(argument, extended=self.extended)
         self.check_size(command.size)
         self._shared.limits.message(self.client)
-        self._transaction = InboundTransaction(command.reverse_path, command.smtputf8, command.body, command.size)
+        self._transaction = InboundTransaction(
+            command.reverse_path, command.smtputf8, command.body, command.size, envelope_id=command.envelope_id
+        )
         self.reply(replies.SENDER_OK)
 
     async def do_rcpt(self, argument: str) -> None:
         transaction = self._transaction
         if transaction is None:
             raise Refusal(replies.NEED_MAIL)
-        mailbox = parse_rcpt(
-            argument, extended=self.extended, smtputf8=transaction.smtputf8, domain=self._transactions.names.domain
-        )
-        forward_path = str(mailbox)
+        domains = self._transactions.domains
+        domain = self._serving(transaction).names.domain
+        command = parse_rcpt(argument, extended=self.extended, smtputf8=transaction.smtputf8, domain=domain)
+        forward_path = str(command.mailbox)
+        served = domains.of(command.mailbox.domain) or self._serving(transaction)
+        if transaction.served not in (None, served):
+            self.reply(replies.ANOTHER_OF_OUR_DOMAINS, counted=False)  # the client does nothing wrong
+            return
         if len(transaction.forward_paths) >= self._shared.settings.limits.recipients:
             raise Refusal(replies.TOO_MANY_RECIPIENTS)
+        self._shared.limits.guesses(self.client)
         try:
-            found = await self._transactions.names.recipient(forward_path)
+            found = await served.names.recipient(forward_path)
         except Failure as failure:
+            if isinstance(failure, NoSuchAddress):
+                self._shared.limits.guessed_wrong(self.client)
             raise Refusal(replies.at_recipient(failure), f"<{forward_path}> {failure}") from failure
         if not found.certificates:
             raise Refusal(replies.INTERNAL, f"<{forward_path}> leads to nobody")
         inboxes = {names.inbox_key(one.primary_address): (one, forward_path) for one in found.certificates}
         if len(transaction.recipients.keys() | inboxes.keys()) > core_params.MAX_DELETE_RIGHTS:
             raise Refusal(replies.TOO_MANY_RECIPIENTS, "aliases lead to too many users")
+        transaction.served = served
         transaction.forward_paths[forward_path] = None
+        transaction.requests.setdefault(forward_path, command.recipient)
         for inbox, recipient in inboxes.items():
             transaction.recipients.setdefault(inbox, recipient)
         self.reply(replies.RECIPIENT_OK)
 
-    async def do_data(self, argument: str) -> None:
-        self._receiving, self._transaction = self.check_data(argument), None
+    def open_content(self, transaction: InboundTransaction) -> "_ForNetwork":
         share = self._transactions.memory.share()
-        content = ContentSink(
-            self._transactions.temporary_directory,
-            share,
-            keep_clear=self._transactions.acceptor.needs_clear(self.client),
-        )
-        try:
-            share.take(params.CONTENT_CHUNK)  # refused before 354, where there is no room for even a small message
-            self.reply(replies.START_CONTENT)
-            await self.flush()
-            await self._take_content(self._receiving, content)
-        except (ClientGone, ConnectionError):
-            self.unfinished("client gone")
-            raise
-        finally:
-            content.close()
-            self._receiving = None
+        examined = Examined(verified=self._serving(transaction).acceptor.verifies(self.client))
+        content = ContentSink(self._transactions.temporary_directory, share, examined.feed)
+        share.take(params.CONTENT_CHUNK)
+        return _ForNetwork(self, transaction, examined, content)
 
-    async def _take_content(self, transaction: InboundTransaction, content: ContentSink) -> None:
-        """Read the content, have it stored, and answer: the one place that can say 250."""
-        header = HeaderScanner()
-        try:
-            await self.receive(_Scanned(header, content))
-            await self.flush()
-            stored = await self._transactions.acceptor.accept(self._arrival(transaction), header, content)
-        except Refusal as refusal:
-            self.answer_content(transaction, refusal.reply, refusal.detail)
-        except Failure as failure:
-            self.answer_content(transaction, replies.at_content(failure), f"{type(failure).__name__}: {failure}")
-        except TimeoutError:
-            self.answer_content(transaction, replies.TOO_SLOW)
-        except OSError as error:
-            if isinstance(error, ConnectionError):
-                raise
-            self._shared.log.failed("smtp content", error, id=transaction.identifier)
-            self.answer_content(transaction, replies.NO_MEMORY, repr(error))
-        else:
-            self._log_stored(transaction, stored)
-            self.reply(replies.stored(stored.nodes, stored.k, transaction.identifier))
+    async def store(self, transaction: InboundTransaction, examined: Examined, content: ContentSink) -> Reply:
+        """Have a complete content stored, log it, and return the 250: what it says was returned by the network.
+
+        Raises Refusal, Failure, TimeoutError, OSError.
+        """
+        acceptor = self._serving(transaction).acceptor
+        stored = await acceptor.accept(self._arrival(transaction), examined, content)
+        self._log_stored(transaction, stored)
+        return replies.stored(stored.nodes, stored.k, transaction.identifier)
+
+    def _serving(self, transaction: InboundTransaction) -> ServedDomain:
+        return transaction.served or self._transactions.domains.first
 
     def _arrival(self, transaction: InboundTransaction) -> Arrival:
         return Arrival(
@@ -156,6 +113,8 @@ class SmtpSession(MailDialogue[InboundTransaction]):
             cipher=self.cipher,
             envelope=transaction.envelope(),
             recipients=tuple(transaction.recipients.values()),
+            requests=transaction.requests,
+            envelope_id=transaction.envelope_id,
         )
 
     def _log_stored(self, transaction: InboundTransaction, stored: Stored) -> None:
@@ -171,8 +130,26 @@ class SmtpSession(MailDialogue[InboundTransaction]):
         )
 
     COMMANDS: ClassVar[Mapping[str, Command]] = {
-        **MailDialogue.COMMANDS,
+        **ChunkedDialogue.COMMANDS,
         "MAIL": do_mail,
         "RCPT": do_rcpt,
-        "DATA": do_data,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _ForNetwork:
+    """A content from outside: sealed, and examined, while it arrives."""
+
+    session: SmtpSession
+    transaction: InboundTransaction
+    examined: Examined
+    content: ContentSink
+
+    async def add(self, piece: bytes) -> None:
+        await self.content.add(piece)
+
+    async def keep(self) -> Reply:
+        return await self.session.store(self.transaction, self.examined, self.content)
+
+    def close(self) -> None:
+        self.content.close()

@@ -18,11 +18,13 @@ class SmtpLimits:
     connections_per_client: int = params.CONNECTIONS_PER_CLIENT
     messages_per_minute: int = params.MESSAGES_PER_MINUTE
     recipients: int = params.RECIPIENTS
+    unknown_recipients: int = params.UNKNOWN_RECIPIENTS
     errors: int = params.ERRORS
     memory: int = params.MEMORY
     command_timeout: int = params.COMMAND_TIMEOUT
     data_timeout: int = params.DATA_TIMEOUT
     content_timeout: int = params.CONTENT_TIMEOUT
+    fruitless_timeout: int = params.FRUITLESS_TIMEOUT
     transaction_deadline: int = params.TRANSACTION_DEADLINE
     verify_deadline: int = params.VERIFY_DEADLINE
     stop_grace: int = params.STOP_GRACE
@@ -56,6 +58,8 @@ class SmtpSettings:
     `temporary_directory` takes sealed contents over 1 MiB, in files without a name. `verify`: "on" checks SPF, DKIM and
     DMARC for every client, "auto" for all but loopback and `trusted_relays`, "off" for none. Clients in
     `unlimited_clients` are exempt from the limits per client. Networks are written as in "192.0.2.0/24".
+    `dmarc_overrides` are networks, and domains that SPF or DKIM has shown mail to be from, whose mail is delivered
+    whatever policy it fails: forwarders and mailing lists.
     """
 
     listen: tuple[Endpoint, ...]
@@ -64,6 +68,7 @@ class SmtpSettings:
     max_message_size: int = params.MAX_MESSAGE_SIZE
     verify: Verify = "auto"
     trusted_relays: tuple[str, ...] = ()
+    dmarc_overrides: tuple[str, ...] = ()
     unlimited_clients: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     limits: SmtpLimits = field(default_factory=SmtpLimits)
 

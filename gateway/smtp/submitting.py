@@ -1,11 +1,11 @@
-"""What the two listeners for our own users share: MAIL, RCPT and DATA of somebody who has logged in (RFC 6409).
+"""What the two listeners for our own users share: MAIL, RCPT and contents of somebody who has logged in (RFC 6409).
 
-A role says whom it takes as recipients and who keeps their content; `_take_content` is the one place that says 250
-after the dot, after the content's `keep` has returned.
+A role says whom it takes as recipients and who keeps their content.
 """
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from gateway.mail.submission import is_among
@@ -14,16 +14,18 @@ from gateway.smtp.auth import AuthDialogue, Logins
 from gateway.smtp.commands import parse_mail, parse_submitted_rcpt
 from gateway.smtp.connection import Command, Shared, Template
 from gateway.smtp.limits import Client, MemoryBudget, MemoryShare
-from gateway.smtp.mail_dialogue import Sink
-from gateway.smtp.reader import ClientGone
 from gateway.smtp.replies import Refusal, Reply
 from gateway.smtp.transaction import SubmittedTransaction
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.errors import Failure
 
 
-class Content(Sink, Protocol):
+class Content(Protocol):
     """Takes one content and has it kept."""
+
+    async def add(self, piece: bytes) -> None:
+        """Take the next piece. Raises Refusal, OSError."""
+        ...
 
     async def keep(self) -> tuple[Reply, bool]:
         """Return the 250, and whether the message is new here, once it is durably kept.
@@ -32,11 +34,16 @@ class Content(Sink, Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Free everything; may be called again."""
+        ...
+
 
 class SubmittingDialogue(AuthDialogue):
     """A session of one of our users; `_transaction.user` is who she was at MAIL. `relayed`: from her agent."""
 
     relayed: ClassVar[bool] = False
+    completes_last_line = True  # whoever keeps a submission passes it on after DATA one day
 
     def __init__(self, template: Template, shared: Shared, logins: Logins, memory: MemoryBudget) -> None:
         super().__init__(template, shared, logins)
@@ -63,7 +70,7 @@ class SubmittingDialogue(AuthDialogue):
     async def do_mail(self, argument: str) -> None:
         if not self.helo:
             raise Refusal(replies.SEND_HELO_FIRST)
-        if self._transaction is not None:
+        if self.in_transaction:
             raise Refusal(replies.NESTED_MAIL)
         user = self._known_user()
         command = parse_mail(argument, extended=self.extended, submitted=True, relayed=self.relayed)
@@ -105,51 +112,33 @@ class SubmittingDialogue(AuthDialogue):
         transaction.recipients[forward_path] = command.recipient
         self.reply(replies.RECIPIENT_OK)
 
-    async def do_data(self, argument: str) -> None:
-        transaction = self.check_data(argument)
+    def check_content(self) -> SubmittedTransaction:
+        transaction = super().check_content()
         self.check_ready(transaction)
-        self._receiving, self._transaction = transaction, None
+        return transaction
+
+    def open_content(self, transaction: SubmittedTransaction) -> "_Submitted":
         share = self._memory.share()
         content = self.content(transaction, share)
         try:
-            share.take(params.CONTENT_CHUNK)  # refused before 354, where there is no room for even a small message
-            self.reply(replies.START_CONTENT)
-            await self.flush()
-            await self._take_content(transaction, content)
-        except (ClientGone, ConnectionError):
-            self.unfinished("client gone")
-            raise
-        finally:
+            share.take(params.CONTENT_CHUNK)
+        except Refusal:
             content.close()
-            self._receiving = None
+            raise
+        return _Submitted(self, transaction, content)
 
-    async def _take_content(self, transaction: SubmittedTransaction, content: Content) -> None:
-        """Read the content, have it kept, and answer: the one place that can say 250."""
-        try:
-            await self.receive(content)
-            await self.flush()
-            reply, new = await content.keep()
-        except Refusal as refusal:
-            self.answer_content(transaction, refusal.reply, refusal.detail)
-        except Failure as failure:
-            self.answer_content(transaction, replies.at_content(failure), f"{type(failure).__name__}: {failure}")
-        except OSError as error:
-            if isinstance(error, ConnectionError):
-                raise
-            self._shared.log.failed("smtp content", error, id=transaction.identifier)
-            self.answer_content(transaction, replies.NO_MEMORY, repr(error))
-        else:
-            self._shared.log.submitted(
-                id=transaction.identifier,
-                client=self.client.address,
-                user=transaction.user.name,
-                reverse_path=transaction.reverse_path,
-                recipients=transaction.recipient_count,
-                size=self._received,
-                ms=transaction.milliseconds(),
-                new=new,
-            )
-            self.reply(reply)
+    def log_submitted(self, transaction: SubmittedTransaction, *, new: bool) -> None:
+        """Log a message that is kept; `new`: it was not known before."""
+        self._shared.log.submitted(
+            id=transaction.identifier,
+            client=self.client.address,
+            user=transaction.user.name,
+            reverse_path=transaction.reverse_path,
+            recipients=transaction.recipient_count,
+            size=self._received,
+            ms=transaction.milliseconds(),
+            new=new,
+        )
 
     def _known_user(self) -> Certificate:
         """Return who has logged in and still counts. Raises Refusal."""
@@ -166,5 +155,24 @@ class SubmittingDialogue(AuthDialogue):
         **AuthDialogue.COMMANDS,
         "MAIL": do_mail,
         "RCPT": do_rcpt,
-        "DATA": do_data,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    """A role's content, whose keeping is logged."""
+
+    session: SubmittingDialogue
+    transaction: SubmittedTransaction
+    content: Content
+
+    async def add(self, piece: bytes) -> None:
+        await self.content.add(piece)
+
+    async def keep(self) -> Reply:
+        reply, new = await self.content.keep()
+        self.session.log_submitted(self.transaction, new=new)
+        return reply
+
+    def close(self) -> None:
+        self.content.close()

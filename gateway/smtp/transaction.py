@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from gateway.mail.envelope import Body, Envelope
 from gateway.mail.outgoing import NewRecipient, Ret
+from gateway.smtp.domains import ServedDomain
 from p2pcore.crypto.certificates import Certificate
 
 
@@ -37,9 +38,16 @@ class Transaction:
 
 @dataclass(slots=True)
 class InboundTransaction(Transaction):
-    """From outside; `recipients` are the users behind the accepted forward-paths, each once."""
+    """From outside; `recipients` are the users behind the accepted forward-paths, each once.
 
+    `served` is the domain of the first one, and so of all. `requests`: by forward-path, what DSN parameters asked for;
+    RET= does not matter, since no report on stored mail returns its content (RFC 3461 §6.2).
+    """
+
+    served: ServedDomain | None = None
     recipients: dict[bytes, tuple[Certificate, str]] = field(default_factory=dict)
+    requests: dict[str, NewRecipient] = field(default_factory=dict)
+    envelope_id: str = ""
 
     @property
     def recipient_count(self) -> int:

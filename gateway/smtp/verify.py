@@ -1,19 +1,23 @@
 """Is the sender who the message says? SPF, DKIM, DMARC and the client's name, together within a deadline.
 
-What cannot be known in time is a temperror, and a temperror never rejects.
+What cannot be known in time is a temperror, and a temperror never rejects. It defers in one case only: a policy asks to
+reject what fails, and DNS alone keeps SPF from saying whether this does (RFC 7208 §8.6, RFC 7489 §10.3). A key or a
+policy that cannot be looked up does not (RFC 6376 §6.1.2, RFC 7489 §6.6.3): nothing is known then that asks for it.
 """
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, get_args
 
 from gateway.mail.trace import MethodResult
 from gateway.smtp import dmarc, params
+from gateway.smtp.body_hashes import BodyHashes
 from gateway.smtp.dmarc import Checked, Disposition
 from gateway.smtp.limits import Client
 from gateway.smtp.lookups import Lookups, Published, SenderKey
+from gateway.smtp.overrides import Overrides
 from gateway.smtp.sender_policy import Dns
 from gateway.smtp.settings import Verify
 from gateway.smtp.signatures import Signature, check_signatures, is_signed
@@ -46,11 +50,13 @@ class Verifier:
         mode: Verify = "auto",
         deadline: int = params.VERIFY_DEADLINE,
         draw: Callable[[], int] = lambda: secrets.randbelow(100),
+        overrides: Overrides = Overrides(),  # noqa: B008 - immutable
     ) -> None:
         self._resolver = resolver
         self._mode = mode
         self._deadline = deadline / 1_000
         self._draw = draw
+        self._overrides = overrides
         self._lookups = Lookups(resolver, clock, self._deadline)
 
     async def stop(self) -> None:
@@ -64,33 +70,44 @@ class Verifier:
         return self._mode == "on"
 
     async def verify(
-        self, client: Client, helo: str, reverse_path: str, header: bytes, content: bytes | None
+        self, client: Client, helo: str, reverse_path: str, header: bytes, hashes: BodyHashes
     ) -> Verification:
         """Return what can be known within the deadline. Raises nothing that the network or the message can cause.
 
-        `content` matters to signed messages only; None: it was too large to keep.
+        `hashes` is what `hashes_for(header)` gave, finished.
         """
         until = asyncio.get_running_loop().time() + self._deadline
         sender = SenderKey(client.address, reverse_path, helo)
         spf, name = self._lookups.spf.fresh(sender), self._lookups.client_name.fresh(client.address)
+        authors, unreadable = _authors(header)
+        policies = [self._lookups.policy.fresh(author) for author in authors]
         signatures: list[Signature] | None = []
-        if spf is None or name is None or is_signed(header):
-            spf, signatures, name = await asyncio.gather(
+        if spf is None or name is None or None in policies or is_signed(header):
+            # at once: what one of them waits for is no time lost to the others
+            spf, signatures, name, policies = await asyncio.gather(
                 self._within(until, self._lookups.spf.get(sender)),
-                self._within(until, check_signatures(header, content, self._resolver)),
+                self._within(until, check_signatures(header, hashes, self._resolver)),
                 self._within(until, self._lookups.client_name.get(client.address)),
+                asyncio.gather(*(self._within(until, self._lookups.policy.get(author)) for author in authors)),
             )
         spf = spf or Checked("temperror", reverse_path.rpartition("@")[2] or helo)
         # a lookup of keys that ran out of time leaves every signature undecided
         unknown = signatures is None
         signatures = signatures or []
-        verdict, outcome = await self._dmarc(until, header, spf, signatures, unknown=unknown)
+        # RFC 7489 §6.6.1: a From that no policy can be looked up for is not the way around all policies
+        outcome: Disposition = "quarantine"
+        verdict = MethodResult("dmarc", "permerror", comment=unreadable)
+        if authors:
+            found = zip(authors, policies, strict=True)
+            verdict, outcome = self._dmarc(found, spf, signatures, unknown=unknown)
+        if outcome != "deliver" and self._overrides.cover(client.address, _shown(spf, signatures)):
+            verdict, outcome = replace(verdict, comment=f"{verdict.comment}, overridden"), "deliver"
         spf_result = _spf_result(spf, reverse_path, helo)
         dkim_results = [_dkim_result(signature) for signature in signatures]
         if not dkim_results:
             dkim_results = [MethodResult("dkim", "temperror" if unknown else "none")]
         return Verification(
-            results=(spf_result, *dkim_results, verdict),
+            results=(spf_result, *dkim_results, verdict, _iprev_result(client.address, name)),
             spf=f"{spf.result} {spf.domain}".strip(),
             dkim=" ".join(f"{one.result} {one.domain};" for one in signatures)[:200] or dkim_results[0].result,
             dmarc=_summary(verdict),
@@ -98,22 +115,18 @@ class Verifier:
             client_name=name or "",
         )
 
-    async def _dmarc(
-        self, until: float, header: bytes, spf: Checked, signatures: list[Signature], *, unknown: bool
+    def _dmarc(
+        self,
+        policies: Iterable[tuple[str, Published | None]],
+        spf: Checked,
+        signatures: list[Signature],
+        *,
+        unknown: bool,
     ) -> tuple[MethodResult, Disposition]:
         """Return the strictest verdict of the domains in From (RFC 7489 §6.6)."""
-        try:
-            authors = dmarc.author_domains(header)
-        except Malformed as error:
-            return MethodResult("dmarc", "permerror", comment=str(error)), "deliver"
         checked = [Checked(one.result, one.domain) for one in signatures]
-        verdicts = []
-        for author in authors:
-            found = self._lookups.policy.fresh(author)
-            if found is None:
-                found = await self._within(until, self._lookups.policy.get(author))
-            verdicts.append(self._judge(author, found, spf, checked, unknown=unknown))
-        order = ("deliver", "quarantine", "reject")
+        verdicts = [self._judge(author, found, spf, checked, unknown=unknown) for author, found in policies]
+        order = get_args(Disposition)
         return max(verdicts, key=lambda verdict: (order.index(verdict[1]), verdict[0].result != "pass"))
 
     def _judge(
@@ -135,14 +148,15 @@ class Verifier:
         comment = f"p={request}"
         if dmarc.is_aligned(policy, author, spf, signatures, self._lookups.organisation):
             return MethodResult("dmarc", "pass", properties, comment), "deliver"
-        # "neutral" stands for a message too large to check: its signature may be good
-        undecided = unknown or any(
-            dmarc.is_aligned(policy, author, spf, signatures, self._lookups.organisation, wanted)
-            for wanted in ("temperror", "neutral")
-        )
-        if undecided:
-            return MethodResult("dmarc", "temperror", properties, comment), "deliver"
         outcome = dmarc.disposition(policy, inherited=found.inherited, draw=self._draw())
+
+        def is_open(spf: Checked | None, signatures: list[Checked]) -> bool:
+            return dmarc.is_aligned(policy, author, spf, signatures, self._lookups.organisation, "temperror")
+
+        if outcome == "reject" and is_open(spf, []):
+            return MethodResult("dmarc", "temperror", properties, comment), "defer"
+        if unknown or is_open(spf, signatures):
+            return MethodResult("dmarc", "temperror", properties, comment), "deliver"
         return MethodResult("dmarc", "fail", properties, comment), outcome
 
     async def _within(self, until: float, work: Coroutine[Any, Any, T]) -> T | None:
@@ -158,6 +172,24 @@ def _spf_result(spf: Checked, reverse_path: str, helo: str) -> MethodResult:
     if reverse_path:
         return MethodResult("spf", spf.result, (("smtp.mailfrom", reverse_path),))
     return MethodResult("spf", spf.result, (("smtp.helo", helo),))
+
+
+def _authors(header: bytes) -> tuple[tuple[str, ...], str]:
+    """Return the domains in From, or none and why that is."""
+    try:
+        return dmarc.author_domains(header), ""
+    except Malformed as error:
+        return (), str(error)
+
+
+def _iprev_result(address: str, name: str | None) -> MethodResult:
+    """RFC 8601 §2.7.3: whether the address leads to a name that leads back; None: DNS did not say in time."""
+    result = "temperror" if name is None else "pass" if name else "fail"
+    return MethodResult("iprev", result, (("policy.iprev", address),))
+
+
+def _shown(spf: Checked, signatures: list[Signature]) -> list[Checked]:
+    return [spf, *(Checked(one.result, one.domain) for one in signatures)]
 
 
 def _dkim_result(signature: Signature) -> MethodResult:

@@ -5,7 +5,7 @@ import binascii
 import secrets
 from dataclasses import dataclass
 
-from gateway.imap.commands.login import admitted, log_in, refuse_login, require_privacy
+from gateway.imap.commands.login import admitted, log_in, refuse_login, require_privacy, wait_for_turn
 from gateway.imap.errors import Bad, No
 from gateway.imap.lexer import Lexer
 from gateway.imap.scram import ScramExchange
@@ -44,14 +44,15 @@ async def _plain(session: Session, message: bytes) -> Done:
 
 async def _scram(session: Session, message: bytes) -> Done:
     exchange = ScramExchange(message)
+    await wait_for_turn(session, exchange.user)
     verifier = session.doorkeeper.verifier(exchange.user)
     nonce = secrets.token_urlsafe(24).encode("ascii")
     outcome = exchange.conclude(await _exchange(session, exchange.challenge(verifier, nonce)))
     if outcome is None:
-        raise await refuse_login(session)
+        raise await refuse_login(session, exchange.user)
     if await _exchange(session, outcome):  # RFC 5802 §5: IMAP has no room for it in the tagged OK
         raise Bad("the last response of SCRAM is empty")
-    return await admitted(session, await session.doorkeeper.admit(exchange.user, verifier))
+    return await admitted(session, exchange.user, await session.doorkeeper.admit(exchange.user, verifier))
 
 
 async def _exchange(session: Session, challenge: bytes) -> bytes:

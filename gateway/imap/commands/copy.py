@@ -21,7 +21,7 @@ class Copy:
         return cls(*parse_copy(lexer))
 
     async def run(self, session: Session) -> Done:
-        uids = messages_to_copy(session, self.messages, by_uid=self.by_uid)
+        uids = await messages_to_copy(session, self.messages, by_uid=self.by_uid)
         try:
             uidvalidity, pairs = await session.store.copy(session.selection.mailbox.id, uids, self.destination)
         except NoSuchMailbox as error:
@@ -44,8 +44,9 @@ def parse_copy(lexer: Lexer) -> tuple[SequenceSet, str]:
     return messages, lexer.mailbox()
 
 
-def messages_to_copy(session: Session, messages: SequenceSet, *, by_uid: bool) -> list[int]:
+async def messages_to_copy(session: Session, messages: SequenceSet, *, by_uid: bool) -> list[int]:
     """UIDs that COPY or MOVE means. Raises No if a sequence number's message is gone: it is all of them or none."""
+    await session.absorb()
     view = session.selection.view
     uids = view.chosen(messages, by_uid=by_uid)
     # RFC 3501 §6.4.8: a UID that does not exist is passed over

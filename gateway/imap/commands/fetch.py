@@ -1,18 +1,21 @@
 """FETCH (RFC 3501 §6.4.5) and UID FETCH, with CHANGEDSINCE and VANISHED (RFC 7162 §3.1.4, §3.2.6)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.imap import params
 from gateway.imap.errors import Bad, No
 from gateway.imap.fetch_items import Binary, FetchItem, Item, Section, parse_fetch_items
-from gateway.imap.fetch_response import NEEDS_PRECOMPUTED, FetchResponse
+from gateway.imap.fetch_response import FetchResponse
+from gateway.imap.fetch_values import NEEDS_PRECOMPUTED, response_of, responses_of_rows
 from gateway.imap.lexer import Lexer
 from gateway.imap.resync import known_ranges, vanished, vanished_responses
 from gateway.imap.sequence_sets import SequenceSet
 from gateway.imap.session import Done, Session
+from gateway.mail.chosen_fields import are_usual
 from gateway.mailbox.errors import NoSuchMessage
-from gateway.mailbox.model import SEEN
+from gateway.mailbox.model import SEEN, MessageRow, Octets
+from gateway.mailbox.params import CONTENT_IN_ROW
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,11 @@ class Fetch:
         if self.changed_since is not None:
             uids = [uid for uid in uids if view.rows[uid].modseq > self.changed_since]
         outcome = _Outcome()
-        for start in range(0, len(uids), params.FETCH_BATCH):
-            await self._batch(session, uids[start : start + params.FETCH_BATCH], outcome)
+        for number, batch in enumerate(self._batches(uids, view.rows)):
+            if number == 1:
+                await session.channel.flush()  # the first responses leave at once
+            await self._batch(session, batch, outcome)
+            await session.channel.flush(params.FLUSH_ABOVE)
         if outcome.refusal is not None:
             raise outcome.refusal
         if outcome.missing and not self.by_uid:
@@ -71,28 +77,94 @@ class Fetch:
             session.channel.write(line)
             await session.channel.flush(params.FLUSH_ABOVE)
 
+    @property
+    def _needs_store(self) -> bool:
+        return any(isinstance(item, Section | Binary) or item in NEEDS_PRECOMPUTED for item in self.items)
+
+    @property
+    def _octets(self) -> Octets:
+        """How much of each message the items are made of."""
+        sections = [item for item in self.items if isinstance(item, Section | Binary)]
+        if not sections:
+            return "none"
+        if NEEDS_PRECOMPUTED.isdisjoint(self.items) and all(map(_is_of_usual_fields, sections)):
+            return "usual"
+        header = all(
+            isinstance(item, Section) and not item.part and item.text.startswith("HEADER") for item in sections
+        )
+        return "header" if header else "all"
+
+    def _batches(self, uids: Sequence[int], rows: Mapping[int, MessageRow]) -> Iterator[Sequence[int]]:
+        """At most FETCH_BATCH messages at a time, and where their bodies are read FETCH_OCTETS of small ones."""
+        bodies = self._octets == "all"
+        batch: list[int] = []
+        held = 0
+        most = params.FETCH_FIRST  # so that the first response does not wait for many others
+        for uid in uids:
+            size = min(rows[uid].size, CONTENT_IN_ROW) if bodies else 0  # what is larger is not read at once
+            if batch and (len(batch) >= most or held + size > params.FETCH_OCTETS):
+                yield batch
+                batch, held, most = [], 0, params.FETCH_BATCH
+            batch.append(uid)
+            held += size
+        if batch:
+            yield batch
+
     async def _batch(self, session: Session, uids: Sequence[int], outcome: "_Outcome") -> None:
         """Answer for these messages; those that are gone or cannot be answered for are noted."""
-        selection = session.selection
         seen_now = await self._mark_seen(session, uids)
         session.tell_keywords()
-        structures = {}
-        if any(isinstance(item, Section | Binary) or item in NEEDS_PRECOMPUTED for item in self.items):
-            structures = await session.store.precomputed(selection.mailbox.id, uids)
-        for uid in uids:
-            items = self.items
-            if uid in seen_now:
-                # RFC 3501 §6.4.5: if \Seen is set now, say so; RFC 7162 §3.2: and with which modseq
-                told = (Item.FLAGS, Item.MODSEQ) if session.condstore else (Item.FLAGS,)
-                told = (*told, Item.UID) if session.qresync else told
-                items = (*items, *(item for item in told if item not in items))
+        view, channel = session.selection.view, session.channel
+        numbered = view.numbered(uids)
+        if Item.FLAGS in self.items:
+            view.told_flags(uids)
+        if not self._needs_store:
+            channel.write(b"".join(responses_of_rows(self.items, view, numbered)))
+            outcome.missing = outcome.missing or len(numbered) < len(uids)
+            return
+        structures = await session.store.precomputed(session.selection.mailbox.id, uids, self._octets)
+        items_seen_now = self._with_flags(session) if seen_now else self.items
+        make, make_seen_now = response_of(self.items), response_of(items_seen_now)
+        answered = 0
+        lines: list[bytes] = []
+        held = 0
+        for seq, row in numbered:
+            structure = structures.get(row.uid)
             try:
-                await FetchResponse(session, uid, structures.get(uid)).send(items)
+                line = (make_seen_now if row.uid in seen_now else make)(view, seq, row, structure)
             except NoSuchMessage:
-                outcome.missing = True
-            except No as refusal:
-                outcome.refusal = refusal
-            await session.channel.flush(params.FLUSH_ABOVE)
+                continue
+            if line is not None:
+                answered += 1
+                lines.append(line)
+                held += len(line)
+            if line is None or held > params.FLUSH_ABOVE:
+                channel.write(b"".join(lines))
+                lines.clear()
+                held = 0
+            if line is None:
+                items = items_seen_now if row.uid in seen_now else self.items
+                answered += await self._read_and_send(FetchResponse(session, row.uid, structure), items, outcome)
+            if not held:
+                await channel.flush(params.FLUSH_ABOVE)
+        channel.write(b"".join(lines))
+        outcome.missing = outcome.missing or answered < len(uids)
+
+    async def _read_and_send(self, response: FetchResponse, items: tuple[FetchItem, ...], outcome: "_Outcome") -> bool:
+        """Whether the message was there."""
+        try:
+            await response.send(items)
+        except NoSuchMessage:
+            return False
+        except No as refusal:
+            outcome.refusal = refusal
+        return True
+
+    def _with_flags(self, session: Session) -> tuple[FetchItem, ...]:
+        """RFC 3501 §6.4.5: if \\Seen is set now, say so; RFC 7162 §3.2: and with which modseq."""
+        told = (Item.FLAGS, Item.MODSEQ) if session.condstore else (Item.FLAGS,)
+        told = (*told, Item.UID) if session.qresync else told
+        return (*self.items, *(item for item in told if item not in self.items))
 
     async def _mark_seen(self, session: Session, uids: Sequence[int]) -> frozenset[int]:
         """Set \\Seen where reading a body does that; returns the messages that did not have it."""
@@ -109,6 +181,12 @@ class Fetch:
         return frozenset(row.uid for row in result.changed)
 
 
+def _is_of_usual_fields(item: Section | Binary) -> bool:
+    if not isinstance(item, Section) or item.part or item.text != "HEADER.FIELDS":
+        return False
+    return are_usual(item.fields)
+
+
 class _Modifiers:
     """FETCH's modifiers as they are read."""
 
@@ -120,7 +198,7 @@ class _Modifiers:
         modifier = lexer.word("a fetch modifier")
         if modifier == "CHANGEDSINCE":
             lexer.space()
-            self.changed_since = lexer.number(maximum=2**63 - 1)
+            self.changed_since = lexer.number64()
         elif modifier == "VANISHED":
             self.vanished = True
         else:

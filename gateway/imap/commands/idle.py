@@ -22,9 +22,8 @@ class Idle:
         try:
             await _announce_until(line, session)
         finally:
-            if not line.done():
-                line.cancel()
-                await asyncio.wait([line])
+            line.cancel()
+            await asyncio.gather(line, return_exceptions=True)  # its error is raised below, or the other one is
         if line.result().upper() != b"DONE":
             raise Bad("IDLE ends with DONE")
         return Done()

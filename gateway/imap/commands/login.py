@@ -34,16 +34,26 @@ def require_privacy(session: Session) -> None:
 
 async def log_in(session: Session, user: bytes, password: bytes) -> Done:
     """Log the session in. Raises No with AUTHENTICATIONFAILED after a delay, Bye after too many failures."""
+    name = user.decode("utf-8", "replace")
+    await wait_for_turn(session, name)
     try:
         account = await session.doorkeeper.authenticate(user.decode("utf-8"), password.decode("utf-8"))
     except UnicodeDecodeError:
         account = None
-    return await admitted(session, account)
+    return await admitted(session, name, account)
 
 
-async def refuse_login(session: Session) -> ImapError:
+async def wait_for_turn(session: Session, user: str) -> None:
+    """Let an attempt wait where the address or the account has had many that failed."""
+    seconds = session.doorkeeper.failed_logins.wait(session.channel.peer, user)
+    if seconds:
+        await session.channel.pause(seconds)
+
+
+async def refuse_login(session: Session, user: str) -> ImapError:
     """Let a client that failed to log in wait; return how it is refused: Bye after too many failures."""
     session.failed_logins += 1
+    session.doorkeeper.failed_logins.failed(session.channel.peer, user)
     # only this connection waits: each has its own task
     await session.channel.pause(session.limits.failed_login_delay * 2 ** (session.failed_logins - 1))
     if session.failed_logins >= params.LOGIN_FAILURES:
@@ -51,9 +61,10 @@ async def refuse_login(session: Session) -> ImapError:
     return No("wrong user name or password", "AUTHENTICATIONFAILED")
 
 
-async def admitted(session: Session, account: Account | None) -> Done:
+async def admitted(session: Session, user: str, account: Account | None) -> Done:
     """Log the session in to `account`. Raises as `log_in` where there is none."""
     if account is None:
-        raise await refuse_login(session)
+        raise await refuse_login(session, user)
+    session.doorkeeper.failed_logins.succeeded(session.channel.peer, user)
     session.account = account  # from here on the session gives it back when it ends
     return Done("you are logged in", f"CAPABILITY {session.capabilities()}")

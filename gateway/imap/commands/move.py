@@ -23,7 +23,7 @@ class Move:
 
     async def run(self, session: Session) -> Done:
         selection = session.writable_selection
-        uids = messages_to_copy(session, self.messages, by_uid=self.by_uid)
+        uids = await messages_to_copy(session, self.messages, by_uid=self.by_uid)
         try:
             uidvalidity, pairs = await session.store.move(selection.mailbox.id, uids, self.destination)
         except NoSuchMailbox as error:

@@ -42,8 +42,8 @@ class Select:
             await tell_name(session, mailbox.name, self.name)  # RFC 9051 §6.3.2
         else:
             session.untagged(b"%d RECENT" % len(view.recent))
-        unseen = view.first_unseen()
-        if unseen is not None and not session.rev2:
+        unseen = view.first_unseen() if mailbox.unseen and not session.rev2 else None
+        if unseen is not None:
             session.untagged_ok("the first unseen message", f"UNSEEN {unseen}")
         session.untagged_ok("UIDs are valid", f"UIDVALIDITY {mailbox.uidvalidity}")
         session.untagged_ok("the next UID", f"UIDNEXT {mailbox.uidnext}")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.imap import params, responses
+from gateway.imap import params
 from gateway.imap.errors import Bad, No
 from gateway.imap.flags import parse_flags
 from gateway.imap.lexer import Lexer
@@ -26,7 +26,7 @@ class Store:
         messages = lexer.sequence_set()
         unchanged_since = None
         if lexer.skip(b" (UNCHANGEDSINCE "):
-            unchanged_since = lexer.number(maximum=2**63 - 1)
+            unchanged_since = lexer.number64()
             lexer.expect(b")")
         lexer.space()
         mode: FlagMode = "add" if lexer.skip(b"+") else "remove" if lexer.skip(b"-") else "replace"
@@ -76,7 +76,7 @@ class Store:
         items: list[bytes] = [b"UID %d" % row.uid] if self.by_uid or session.qresync else []
         # RFC 3501 §6.4.6: .SILENT leaves out only what the client can work out by itself
         if not silent or expected != _folded(row.flags):
-            items.append(b"FLAGS " + responses.flags(view.flags(row.uid)))
+            items.append(b"FLAGS " + view.flags_list(row.uid))
         elif not (session.condstore and changed):
             return
         if session.condstore:

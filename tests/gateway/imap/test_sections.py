@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from gateway.imap.errors import Bad
 from gateway.imap.fetch_items import Section, parse_fetch_items
 from gateway.imap.lexer import Lexer
-from gateway.imap.sections import choose_fields, locate
+from gateway.imap.sections import locate
+from gateway.mail.chosen_fields import choose_fields
 from gateway.mail.structure import parse
 
 INNER = (
@@ -93,6 +94,31 @@ def test_choosing_and_excluding_divide_the_header(lines: list[bytes]) -> None:
     chosen = choose_fields(header, [b"a"], exclude=False)
     others = choose_fields(header, [b"a"], exclude=True)
     assert len(chosen) + len(others) == len(header)
+
+
+_PIECES = [b"a", b"A", b"b", b":", b" ", b"\t", b"\n", b"\r\n", b"\r", b"To", b"to:", b"\r\n\r\n", b"\n ", b"x"]
+_ASKED = [[b"a"], [b"to", b"a"], [b"TO"], [b""], [b"a "], [b"b", b"x"], [b":"], [b" a"]]
+
+
+def _line_by_line(header: bytes, names: list[bytes]) -> bytes:
+    """The fields with these names, one line after the other."""
+    wanted = {name.upper() for name in names}
+    chosen, taking = b"", False
+    for line in header.split(b"\n"):
+        if line in (b"", b"\r"):
+            return chosen + (line + b"\n" if header[len(header) - 1 :] == b"\n" or line else b"")
+        if line[:1] not in (b" ", b"\t"):
+            name, colon, _ = line.partition(b":")
+            taking = bool(colon) and name.rstrip(b" \t").upper() in wanted
+        chosen += line + b"\n" if taking else b""
+    return chosen
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=14).map(b"".join), st.sampled_from(_ASKED))
+def test_any_header_is_chosen_from(header: bytes, names: list[bytes]) -> None:
+    """Invariant: whatever the header, the fields are those that reading it line by line finds."""
+    header += b"\r\n\r\n"
+    assert choose_fields(header, names, exclude=False) == _line_by_line(header, names)
 
 
 def test_labels() -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from gateway.imap import params
 from gateway.imap.params import ImapLimits
+from gateway.imap.peers import is_loopback
 from gateway.imap.server import ImapServer
-from gateway.imap.session import is_loopback
 from gateway.mailbox import expunged
 from gateway.mailbox.model import DELETED, NewMessage
 from gateway.mailbox.store import MailStore

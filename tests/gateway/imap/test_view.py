@@ -15,7 +15,7 @@ def row(uid: int, modseq: int, *flags: str) -> MessageRow:
 
 def snapshot(rows: list[MessageRow], modseq: int) -> Snapshot:
     mailbox = Mailbox(1, "INBOX", None, True, 1, 100, modseq, len(rows), 0, 0, 0)
-    return Snapshot(mailbox, tuple(rows))
+    return Snapshot(mailbox, {one.uid: one for one in rows})
 
 
 def view(*uids: int) -> View:

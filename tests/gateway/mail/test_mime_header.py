@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from gateway.mail.mime_header import (
     all_fields,
     content_type,
+    fields_named,
     nstring,
     parameter,
     reported_fields,
@@ -51,3 +52,16 @@ def test_any_bytes(value: bytes) -> None:
     word_and_params(value)
     for found in [unfold(value), *reported_fields(value).values()]:
         assert not set(found) & set(b"\r\n\0")
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"A: 1", b"a:2", b"B : 3", b" fold", b"\tmore", b"x", b"\r\n", b"\n", b"A"]), max_size=12
+    ),
+    st.sampled_from([b"a", b"A", b"b", b"", b"a ", b":", b"x", b"a.b", b"(", "é".encode()]),
+)
+def test_fields_of_one_name(pieces: list[bytes], name: bytes) -> None:
+    """Invariant: they are those of all fields that have the name, in any case, whatever is asked for."""
+    header = b"".join(pieces)
+    expected = [value for found, value in all_fields(header) if found.lower() == name.lower()]
+    assert fields_named(header, name) == expected

@@ -152,6 +152,14 @@ class TestExamples:
             b'("TEXT" "PLAIN" ("CHARSET" "us-ascii") NIL NIL "7BIT" 20 2) 5)' % (address, address, address)
         )
 
+    def test_nested_internationalised_message(self) -> None:
+        """message/global is a message as message/rfc822 is (RFC 9051 §9 media-message, RFC 6532 §3.7)."""
+        message = b"Content-Type: message/global\r\n\r\nSubject: Gr\xc3\xbc\xc3\x9fe\r\n\r\nx\r\n"
+        assert parse(message).body == (
+            b'("MESSAGE" "GLOBAL" NIL NIL NIL "7BIT" 23 (NIL {7}\r\nGr\xc3\xbc\xc3\x9fe NIL NIL NIL NIL NIL NIL NIL NIL) '
+            b'("TEXT" "PLAIN" ("CHARSET" "us-ascii") NIL NIL "7BIT" 3 1) 3)'
+        )
+
     def test_digest_parts_are_messages(self) -> None:
         """In multipart/digest a part without a type is a message (RFC 2046 §5.1.5)."""
         message = crlf("Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: one\n\nx\n--b--\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.mail.outgoing import NewItem
+from gateway.mail.outgoing import NewItem, Sending
 from gateway.mail.submission import Submission
 from gateway.maillog import MailLog
 from gateway.smtp.relay import RelayServer
@@ -84,6 +84,7 @@ class FakeQueue:
     def __init__(self) -> None:
         self.kept: list[tuple[NewItem, bytes]] = []
         self.sources: list[bytes | Path] = []
+        self.before: list[Sending] = []
         self.failure: BaseException | None = None
 
     async def knows(self, submitter: str, submission_id: str) -> bool:
@@ -100,6 +101,9 @@ class FakeQueue:
         sealed = source if isinstance(source, bytes) else await asyncio.to_thread(source.read_bytes)
         self.kept.append((item, open_body(item.content.session_key, item.content.content_size, sealed)))
         return True
+
+    async def sendings(self) -> list[Sending]:
+        return self.before
 
 
 @dataclass
@@ -121,7 +125,7 @@ class SubmissionWorld:
     async def client(self, *, logged_in: bool = True) -> SmtpClient:
         """A client that has read the greeting, and logged in if it is to."""
         client = await SmtpClient.connect(self.server.listeners[0].port)
-        assert (await client.reply()).startswith("220 ")
+        await client.greeted()
         if logged_in:
             assert (await client.command("EHLO [127.0.0.1]")).startswith("250")
             assert (await client.command("AUTH PLAIN AGFsaWNlAHNlY3JldA==")).startswith("235")
@@ -131,7 +135,7 @@ class SubmissionWorld:
         """A client of the listener with implicit TLS that has read the greeting."""
         port = self.server.listeners[-1].port
         client = SmtpClient(*await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=""))
-        assert (await client.reply()).startswith("220 ")
+        await client.greeted()
         return client
 
 
@@ -191,7 +195,7 @@ class RelayWorld:
         """A client that has read the greeting, and logged in if it is to; alice unless said otherwise."""
         tls = self.dial(member or self.people.alice)
         client = SmtpClient(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls, server_hostname=""))
-        assert (await client.reply()).startswith("220 ")
+        await client.greeted()
         if logged_in:
             assert (await client.command("EHLO agent.example.org")).startswith("250")
             assert (await client.command("AUTH EXTERNAL =")).startswith("235")

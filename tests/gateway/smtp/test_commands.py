@@ -35,7 +35,7 @@ def mail_outcome(argument: str, extended: bool) -> MailCommand | int:
 def rcpt_outcome(argument: str, extended: bool) -> str | int:
     """The forward-path, or the code of its refusal."""
     try:
-        return str(parse_rcpt(argument, extended=extended, smtputf8=False, domain="example.org"))
+        return str(parse_rcpt(argument, extended=extended, smtputf8=False, domain="example.org").mailbox)
     except Refusal as refusal:
         return refusal.reply.code
 

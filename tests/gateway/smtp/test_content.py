@@ -1,6 +1,8 @@
 """Contents are sealed while they arrive; what touches the disk is sealed, nameless and gone afterwards."""
 
 import os
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,8 @@ from gateway.smtp.replies import NO_MEMORY, Refusal
 from p2pcore.crypto.sealing import open_body, sealed_size
 
 
-def sink(directory: Path, budget: MemoryBudget, *, keep_clear: bool = False) -> ContentSink:
-    return ContentSink(directory, budget.share(), keep_clear=keep_clear)
+def sink(directory: Path, budget: MemoryBudget, watch: Callable[[bytes], object] | None = None) -> ContentSink:
+    return ContentSink(directory, budget.share(), watch)
 
 
 @pytest.mark.parametrize("size", [0, 1, 8_000, 65_537, (1 << 20) - 100, 1 << 20, (3 << 20) + 17])
@@ -62,19 +64,28 @@ async def test_small_bodies_never_touch_the_disk(tmp_path: Path) -> None:
     taker.close()
 
 
-async def test_clear_content_is_kept_up_to_a_limit(tmp_path: Path) -> None:
-    """DKIM gets the content while it is at most VERIFY_CONTENT, afterwards nothing of it is kept."""
-    budget = MemoryBudget(params.MEMORY)
-    taker = sink(tmp_path, budget, keep_clear=True)
-    await taker.add(b"one ")
-    await taker.add(b"two")
-    assert taker.clear() == b"one two"
-    held = budget.used
-    await taker.add(bytes(params.VERIFY_CONTENT))
-    assert taker.clear() is None
-    assert budget.used < held + (3 << 20)
+@pytest.mark.parametrize("size", [0, 8_000, (3 << 20) + 17])
+async def test_who_watches_sees_every_octet(tmp_path: Path, size: int) -> None:
+    """In order and before `finish` returns, however the pieces come."""
+    content, seen = os.urandom(size), bytearray()
+    taker = sink(tmp_path, MemoryBudget(params.MEMORY), seen.extend)
+    for start in range(0, size, 100_000):
+        await taker.add(content[start : start + 100_000])
+    await taker.finish()
     taker.close()
-    assert budget.used == 0
+    assert seen == content
+
+
+async def test_small_pieces_cost_what_they_hold(tmp_path: Path) -> None:
+    """A client that sends two octets at a time costs no more memory than they are counted for."""
+    taker = sink(tmp_path, MemoryBudget(params.MEMORY))
+    tracemalloc.start()
+    for _ in range(50_000):
+        await taker.add(b"\r\n")
+    held, _peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    taker.close()
+    assert held < 300_000
 
 
 async def test_memory_is_bounded_over_all(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ LIMITS = {
     "limits.txt": {"recipients": 3, "errors": 4},
     "size.txt": {},
 }
-SIZES = {"size.txt": 2_000}
+SIZES = {"size.txt": 2_000, "bdat_size.txt": 2_000}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in DIALOGS.glob("*.txt")))

@@ -1,4 +1,4 @@
-"""The parameters that our own users may give are understood or refused."""
+"""The parameters of DSN and AUTH are understood or refused."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mail.outgoing import NewRecipient
-from gateway.smtp.commands import MailCommand, parse_mail, parse_submitted_rcpt
+from gateway.smtp.commands import MailCommand, parse_mail, parse_rcpt, parse_submitted_rcpt
 from gateway.smtp.replies import Refusal
 
 T = TypeVar("T")
@@ -119,8 +119,12 @@ def test_malformed_rcpt_parameters(parameter: str) -> None:
         parse_submitted_rcpt(f"TO:<a@b> {parameter}", extended=True, smtputf8=False, domain="c")
 
 
-def test_nothing_of_it_from_outside() -> None:
-    """Strangers cannot ask for reports here."""
-    for parameter in ("RET=FULL", "ENVID=x", "AUTH=<>"):
+def test_reports_may_be_asked_for_from_outside_and_no_more() -> None:
+    """RFC 3461's parameters are for everybody; who wrote first is known of our own users only."""
+    command = parse_mail("FROM:<a@b> RET=FULL ENVID=x+3Dy", extended=True)
+    assert (command.ret, command.envelope_id) == ("FULL", "x=y")
+    rcpt = parse_rcpt("TO:<a@b> NOTIFY=SUCCESS ORCPT=rfc822;c@d", extended=True, smtputf8=False, domain="c")
+    assert rcpt.recipient == NewRecipient("a@b", "SUCCESS", "rfc822;c@d")
+    for parameter in ("AUTH=<>", "XENVID=x"):
         with pytest.raises(Refusal, match="555"):
             parse_mail(f"FROM:<a@b> {parameter}", extended=True)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import ssl
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,19 @@ async def test_recipients_of_a_known_submission_are_not_judged_again(people: Peo
             await client.command("RSET")
         client.close()
     assert len(world.queue.kept) == 1
+
+
+async def test_the_header_of_a_known_submission_is_not_judged_again(people: People, tmp_path: Path) -> None:
+    """It is queued under what counted then; a refusal now would have the agent report a failure of what is sent."""
+    async with make_relay(people, tmp_path) as world:
+        client = await world.client()
+        assert (await deliver(client, OWN, "one")).startswith("250")
+        assert (await deliver(client, b"From: mallory@example.org\r\n", "one")).startswith(
+            "250 2.0.0 kept in the queue"
+        )
+        assert (await deliver(client, b"From: mallory@example.org\r\n", "two")).startswith("550 5.7.1")
+        client.close()
+    assert [item.submission_id for item, _ in world.queue.kept] == ["one"]
 
 
 async def test_a_large_content_is_sealed_on_disk(people: People, tmp_path: Path) -> None:
@@ -182,20 +196,17 @@ async def test_messages_are_counted_by_user(people: People, tmp_path: Path, monk
 async def test_a_user_has_so_many_recipients_a_day(people: People, tmp_path: Path) -> None:
     """The limit is hers whatever the connection, loopback too; a day later she may send again."""
     async with make_relay(people, tmp_path, recipients_per_day=3) as world:
-        client = await world.client()
-        assert (await deliver(client, OWN, "one", FAR, "bob@example.org")).startswith("250")
-        client.close()
+        with closing(await world.client()) as client:
+            assert (await deliver(client, OWN, "one", FAR, "bob@example.org")).startswith("250")
         for member, identifier, code in ((people.alice, "two", "450"), (people.bob, "one", "354")):
-            client = await world.client(member)
-            await client.command(f"MAIL FROM:<{member.certificate.primary_address}> ENVID={identifier}")
-            await client.command(f"RCPT TO:<{FAR}>")
-            await client.command("RCPT TO:<other@example.com>")
-            assert (await client.command("DATA")).startswith(code)
-            client.close()
+            with closing(await world.client(member)) as client:
+                await client.command(f"MAIL FROM:<{member.certificate.primary_address}> ENVID={identifier}")
+                await client.command(f"RCPT TO:<{FAR}>")
+                await client.command("RCPT TO:<other@example.com>")
+                assert (await client.command("DATA")).startswith(code)
         world.clock.advance(params.DAY)
-        client = await world.client()
-        assert (await deliver(client, OWN, "two", FAR, "bob@example.org")).startswith("250")
-        client.close()
+        with closing(await world.client()) as client:
+            assert (await deliver(client, OWN, "two", FAR, "bob@example.org")).startswith("250")
 
 
 async def test_her_own_envid_is_kept_apart(people: People, tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from gateway.smtp import params
+from gateway.smtp.data import ChunkScanner
+from gateway.smtp.examined import Examined
 from gateway.smtp.limits import Client
+from gateway.smtp.overrides import Overrides
 from gateway.smtp.verify import Verification, Verifier
 from tests.gateway.smtp.conftest import WorldMaker
 from tests.gateway.smtp.world import DOMAIN, NOW, FakeDns, World
@@ -41,7 +44,7 @@ def zone(key: rsa.RSAPrivateKey) -> FakeDns:
 
 @pytest.fixture
 async def verifier(zone: FakeDns) -> AsyncIterator[Verifier]:
-    made = Verifier(zone, lambda: NOW, mode="on", deadline=5_000, draw=lambda: 0)
+    made = Verifier(zone, lambda: NOW, mode="on", deadline=60_000, draw=lambda: 0)
     yield made
     await made.stop()
 
@@ -53,12 +56,15 @@ def sign(key: rsa.RSAPrivateKey, content: bytes = HEADER + b"\r\n" + BODY, **opt
 
 
 async def verify(verifier: Verifier, content: bytes, reverse_path: str = "author@example.net") -> Verification:
-    header = content[: content.find(b"\r\n\r\n") + 4]
-    return await verifier.verify(CLIENT, "out.example.net", reverse_path, header, content)
+    examined, scanner = Examined(verified=True), ChunkScanner(len(content))
+    for start in range(0, len(content), 1 << 20):
+        examined.feed(scanner.feed(content[start : start + (1 << 20)]))
+    hashes = examined.finish()
+    return await verifier.verify(CLIENT, "out.example.net", reverse_path, examined.header.octets, hashes)
 
 
 def results(verification: Verification) -> dict[str, str]:
-    return {result.method: result.result for result in verification.results}
+    return {result.method: result.result for result in verification.results if result.method != "iprev"}
 
 
 async def test_everything_passes(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
@@ -126,21 +132,145 @@ async def test_what_cannot_be_known_never_rejects(
     """A DNS failure, or silence until the deadline, where the answer could have been a pass."""
     zone.records["out.example.net", "A"] = ("192.0.2.99",)
     getattr(zone, trouble).add(name)
-    verifier = Verifier(zone, lambda: NOW, mode="on", deadline=300, draw=lambda: 0)
+    deadline = 300 if trouble == "silent" else 60_000
+    verifier = Verifier(zone, lambda: NOW, mode="on", deadline=deadline, draw=lambda: 0)
     verification = await verify(verifier, sign(key))
     await verifier.stop()
-    assert verification.disposition == "deliver"
+    assert verification.disposition != "reject"
+    assert verification.disposition == "deliver" or trouble == "silent"
     assert results(verification)["dmarc"] in ("temperror", "pass")
     assert "temperror" in results(verification).values()
 
 
-async def test_a_message_too_large_to_check_is_neutral(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
-    """Its signature may be good, so DMARC cannot say fail."""
-    header = sign(key).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-    verification = await verifier.verify(CLIENT, "out.example.net", "x@elsewhere.example", header, None)
-    assert results(verification) == {"spf": "none", "dkim": "neutral", "dmarc": "temperror"}
-    assert verification.results[1].comment == "message too large to check"
+@pytest.mark.parametrize("form", ["simple", "relaxed"])
+async def test_large_messages_are_checked_as_well(verifier: Verifier, key: rsa.RSAPrivateKey, form: str) -> None:
+    """20 MB, hashed a block at a time; one octet changed in the middle, and the signature fails."""
+    content = HEADER + b"\r\n" + b"white \t space  \r\n\r\n" * 1_000_000
+    signed = sign(key, content, canonicalize=(b"relaxed", form.encode()))
+    assert results(await verify(verifier, signed, "x@elsewhere.example"))["dkim"] == "pass"
+    middle = len(signed) // 2
+    changed = signed[:middle] + signed[middle:].replace(b"w", b"W", 1)
+    assert results(await verify(verifier, changed, "x@elsewhere.example"))["dkim"] == "fail"
+
+
+async def test_l_beyond_the_body_is_an_error(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
+    """RFC 6376 §3.5: l= must not be larger than the body, so nothing is left to be appended."""
+    signed = sign(key, HEADER + b"\r\n" + BODY * 2, length=True)
+    verification = await verify(verifier, signed.removesuffix(BODY), "list@lists.example.com")
+    assert results(verification)["dkim"] == "permerror"
+
+
+async def test_sha1_proves_nothing(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
+    """RFC 8301 §3.1, however well it verifies."""
+    signed = sign(key, signature_algorithm=b"rsa-sha1")
+    assert results(await verify(verifier, signed, "list@lists.example.com"))["dkim"] == "permerror"
+
+
+async def test_signatures_of_several_kinds(verifier: Verifier, key: rsa.RSAPrivateKey) -> None:
+    """Each is judged by its own canonicalisation and length."""
+    content = HEADER + b"\r\n" + b"a  b \r\n\r\n"
+    signed = content
+    for form in (b"simple", b"relaxed"):
+        for length in (False, True):
+            field = sign(key, content, canonicalize=(b"relaxed", form), length=length)
+            signed = field[: field.index(b"From:")] + signed
+    verification = await verify(verifier, signed)
+    assert [one.result for one in verification.results if one.method == "dkim"] == ["pass"] * 4
+
+
+@pytest.mark.parametrize("trouble", ["broken", "silent"])
+async def test_spf_that_cannot_be_known_defers_what_would_be_rejected(zone: FakeDns, trouble: str) -> None:
+    """p=reject, no signature, and SPF's DNS fails: 451 and not 550, nor is it let in (RFC 7208 §8.6)."""
+    getattr(zone, trouble).add("example.net")
+    deadline = 1_000 if trouble == "silent" else 60_000
+    verifier = Verifier(zone, lambda: NOW, mode="on", deadline=deadline, draw=lambda: 0)
+    verification = await verify(verifier, HEADER + b"\r\n" + BODY)
+    await verifier.stop()
+    assert results(verification) == {"spf": "temperror", "dkim": "none", "dmarc": "temperror"}
+    assert verification.disposition == "defer"
+
+
+@pytest.mark.parametrize("policy", [b"v=DMARC1; p=quarantine", b"v=DMARC1; p=none", b"v=DMARC1; p=reject; pct=0"])
+async def test_it_defers_nothing_else(verifier: Verifier, zone: FakeDns, policy: bytes) -> None:
+    """Who does not ask for rejection is delivered: waiting for DNS would gain nothing."""
+    zone.broken.add("example.net")
+    zone.records["_dmarc.example.net", "TXT"] = ((policy,),)
+    assert (await verify(verifier, HEADER + b"\r\n" + BODY)).disposition == "deliver"
+
+
+async def test_spf_of_another_domain_does_not_defer(verifier: Verifier, zone: FakeDns) -> None:
+    """What could not have passed for the author anyway is judged as it is."""
+    zone.broken.add("lists.example.com")
+    verification = await verify(verifier, HEADER + b"\r\n" + BODY, "x@lists.example.com")
+    assert (results(verification)["spf"], verification.disposition) == ("temperror", "reject")
+
+
+@pytest.mark.parametrize("name", ["s1._domainkey.example.net", "_dmarc.example.net"])
+async def test_keys_and_policies_that_cannot_be_known_do_not_defer(
+    verifier: Verifier, zone: FakeDns, key: rsa.RSAPrivateKey, name: str
+) -> None:
+    """RFC 6376 §6.1.2 and RFC 7489 §6.6.3 leave that to us: mail goes on."""
+    zone.broken.add(name)
+    verification = await verify(verifier, sign(key), "x@elsewhere.example")
     assert verification.disposition == "deliver"
+    assert results(verification)["dmarc"] == "temperror"
+
+
+async def test_the_client_learns_that_it_is_temporary(new_world: WorldMaker, zone: FakeDns) -> None:
+    """451 4.4.3 after the content; nothing is stored."""
+    zone.broken.add("example.net")
+    async with checked_world(new_world, zone) as world:
+        world.dns.broken = zone.broken
+        client = await world.client()
+        reply = await client.deliver(HEADER + b"\r\n" + BODY, sender="author@example.net")
+        client.close()
+    assert reply == "451 4.4.3 the sender's SPF record cannot be looked up now"
+    assert world.network.messages == []
+
+
+@pytest.mark.parametrize("trouble", ["", "broken", "lying"])
+async def test_the_clients_name_is_a_result_of_its_own(verifier: Verifier, zone: FakeDns, trouble: str) -> None:
+    """iprev (RFC 8601 §2.7.3): pass where a name leads back, fail where none does, temperror where DNS fails."""
+    if trouble == "broken":
+        zone.broken.add("ptr:192.0.2.25")
+    elif trouble == "lying":
+        zone.records["ptr:192.0.2.25", "PTR"] = ("false.example.net",)
+    verification = await verify(verifier, HEADER + b"\r\n" + BODY)
+    iprev = verification.results[-1]
+    assert (iprev.method, iprev.properties) == ("iprev", (("policy.iprev", "192.0.2.25"),))
+    assert iprev.result == {"": "pass", "broken": "temperror", "lying": "fail"}[trouble]
+    assert verification.client_name == ("" if trouble else "out.example.net")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reverse_path", "disposition"),
+    [
+        (["192.0.2.0/24"], "x@elsewhere.example", "deliver"),
+        (["192.0.3.0/24"], "x@elsewhere.example", "reject"),
+        (["Example.COM"], "x@lists.example.com", "deliver"),
+        (["lists.example.com"], "x@notlists.example.com", "reject"),
+        (["elsewhere.example"], "x@elsewhere.example", "reject"),  # only said, and not shown
+    ],
+)
+async def test_known_forwarders_and_lists_are_delivered(
+    zone: FakeDns, overrides: list[str], reverse_path: str, disposition: str
+) -> None:
+    """Whatever policy their mail fails (RFC 7489 §6.7); the result still says that it fails."""
+    for host in ("lists.example.com", "notlists.example.com"):
+        zone.records[host, "TXT"] = ((b"v=spf1 ip4:192.0.2.25 -all",),)
+    verifier = Verifier(zone, lambda: NOW, mode="on", draw=lambda: 0, overrides=Overrides.named(overrides))
+    verification = await verify(verifier, HEADER + b"\r\n" + BODY, reverse_path)
+    await verifier.stop()
+    assert results(verification)["dmarc"] == "fail"
+    assert verification.disposition == disposition
+    assert ("overridden" in verification.results[-2].comment) == (disposition == "deliver")
+
+
+@pytest.mark.parametrize("text", ["", "host", "192.0.2.0/33", "300.1.1.1", "a b.example"])
+def test_overrides_are_networks_or_domains(text: str) -> None:
+    """Anything else is a mistake in the configuration."""
+    with pytest.raises(ValueError, match="neither a network nor a domain"):
+        Overrides.named([text])
 
 
 async def test_the_null_reverse_path_is_judged_by_helo(verifier: Verifier, zone: FakeDns) -> None:
@@ -183,7 +313,7 @@ async def test_signatures_are_bounded(verifier: Verifier, key: rsa.RSAPrivateKey
     signed = sign(key)
     field = signed[: signed.index(b"From:")]
     verification = await verify(verifier, field * (params.MAX_SIGNATURES + 5) + HEADER + b"\r\n" + BODY)
-    assert len(verification.results) == params.MAX_SIGNATURES + 2
+    assert len(verification.results) == params.MAX_SIGNATURES + 3
 
 
 async def test_dns_is_asked_once_a_minute(zone: FakeDns) -> None:
@@ -247,7 +377,8 @@ async def test_verdicts_reach_the_recipient(new_world: WorldMaker, zone: FakeDns
     assert "Received: from client.example.net (local.example.net [127.0.0.1])\r\n" in trace
     assert "\tspf=fail\r\n\t smtp.mailfrom=author@example.net;\r\n" in trace
     assert "\tdkim=pass\r\n\t header.d=example.net\r\n\t header.s=s1;\r\n" in trace
-    assert trace.endswith("\tdmarc=pass (p=reject)\r\n\t header.from=example.net\r\n")
+    assert "\tdmarc=pass (p=reject)\r\n\t header.from=example.net;\r\n" in trace
+    assert trace.endswith("\tiprev=pass\r\n\t policy.iprev=127.0.0.1\r\n")
     assert notification.verdicts.dmarc == "pass example.net"
     assert notification.verdicts.client_name == "local.example.net"
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from gateway.maillog import MailLog
 from gateway.resolver import Answer, Kind, Value
+from gateway.smtp.acceptance import RelayedReports
 from gateway.smtp.server import GatewaySmtp
 from gateway.smtp.settings import SmtpLimits, SmtpSettings
 from p2pcore import names
@@ -184,8 +185,7 @@ class World:
     async def client(self) -> "SmtpClient":
         """A client that has read the greeting."""
         client = await SmtpClient.connect(self.server.ports[0])
-        assert (await client.reply()).startswith("220 ")
-        return client
+        return await client.greeted()
 
     def files(self) -> list[Path]:
         """What lies in the temporary directory under a name."""
@@ -199,13 +199,14 @@ def make_world(
     *,
     clock: Callable[[], int] = lambda: NOW,
     limits: dict[str, int] | None = None,
+    reports: RelayedReports | None = None,
     **settings: Any,
 ) -> World:
     """A server that is not started; `limits` and `settings` replace defaults."""
     chosen = SmtpSettings((Endpoint("127.0.0.1", 0),), f"mx.{DOMAIN}", directory, **settings)
     chosen = replace(chosen, limits=replace(SmtpLimits(), **(limits or {})))
     network, known, dns, log = FakeNetwork(users), FakeNames(users), FakeDns(), ListLog()
-    server = GatewaySmtp(chosen, known, network, tls, dns, clock, MailLog(log))
+    server = GatewaySmtp(chosen, known, network, tls, dns, clock, MailLog(log), reports)
     return World(server, network, known, dns, log, directory)
 
 
@@ -219,6 +220,15 @@ class SmtpClient:
     @classmethod
     async def connect(cls, port: int) -> Self:
         return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def greeted(self) -> Self:
+        """Read the greeting; closed where none comes."""
+        try:
+            assert (await self.reply()).startswith("220 ")
+        except BaseException:
+            self.close()
+            raise
+        return self
 
     async def reply(self) -> str:
         """The next reply, its lines joined with "|"; "" where the server has closed."""
