@@ -32,7 +32,7 @@ def usage_of_tree(prefix: str, root: int) -> dict[str, Usage]:
     """Return what `root` and its descendants have used, by program; ended children are one entry of their own."""
     found: dict[str, list[tuple[float, int]]] = {}
     ended = 0.0
-    for pid in _descendants(root):
+    for pid in tree(root):
         try:
             user, system, children_user, children_system = _times(pid)
             name = f"{prefix} {(_PROC / str(pid) / 'comm').read_text().strip()}"
@@ -66,12 +66,18 @@ def fall_back() -> None:
 
 
 def _share(nice: int) -> None:
-    for pid in _descendants(os.getpid()):
+    for pid in tree(os.getpid()):
         try:
             (_PROC / str(pid) / "autogroup").write_text(str(nice))
         except (ProcessLookupError, FileNotFoundError):
             if pid == os.getpid():
                 raise  # this kernel has none
+
+
+def private_memory(pids: Iterable[int]) -> int:
+    """Return KiB that processes have, what they share counted once (Pss). Raises OSError where one has ended."""
+    lines = (line for pid in pids for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines())
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
@@ -96,7 +102,8 @@ def _peak(pid: int) -> int:
     return 0
 
 
-def _descendants(root: int) -> list[int]:
+def tree(root: int) -> list[int]:
+    """Return `root` and its descendants."""
     parents: dict[int, int] = {}
     for entry in _PROC.iterdir():
         if entry.name.isdigit():

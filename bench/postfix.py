@@ -115,8 +115,8 @@ class Pair:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.address = f"reader@{DOMAIN}"
-        self.smtp = HOST, _free_port()
-        self.imap = HOST, _free_port()
+        self.smtp = HOST, free_port()
+        self.imap = HOST, free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -199,7 +199,7 @@ class Pair:
         return "\n".join(log.read_text(errors="replace")[-2_000:] for log in logs if log.exists())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

@@ -141,6 +141,11 @@ class Agents:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE)
 
+    def _gateway_hosts(self) -> tuple[str, ...]:
+        names = self._network.names
+        record = names.record if names else None
+        return tuple(gateway.host for gateway in record.gateways) if record else ()
+
     async def _build(self, account: Account, member: Member) -> Agent:
         network = self._network
         instance = await instance_of(account.store, network.clock())
@@ -166,6 +171,7 @@ class Agents:
             compromised=network.trust.is_compromised,
             clock=network.clock,
             keep=self._site.config.sync.keep_days * params.DAY,
+            hosts=self._gateway_hosts,
         )
         cleanup = Cleanup(
             account.store, Finisher(member.replicas, member.signer, instance.name, network.clock), network.clock

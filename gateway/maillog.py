@@ -86,6 +86,10 @@ class MailLog:
             **more,
         )
 
+    def unreported(self, *, id: str, reverse_path: str, reason: str) -> None:
+        """The sender of a stored message asked for a report and gets none."""
+        self._log.info("unreported", id=id, reverse_path=reverse_path, reason=reason)
+
     def unfinished(self, *, client: str, reason: str, id: str = "", reverse_path: str = "", size: int = 0) -> None:
         """A connection ended inside a transaction; nothing is stored."""
         self._log.info("unfinished", id=id, client=client, reverse_path=reverse_path, size=size, reason=reason)

@@ -1,6 +1,6 @@
 """This machine's place in the network: what every role shares, and one identity's access to the nodes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +88,21 @@ class Network:
             await replicas.stop()
             await batcher.stop()
             await peers.close()
+
+
+def when_nodes_come(substrate: Substrate, callback: Callable[[], None]) -> None:
+    """Call `callback` on the event loop whenever a node is known that was not: it is new, or has come back."""
+    known = {contact.node_id for contact in substrate.known()}
+
+    def changed() -> None:
+        now = {contact.node_id for contact in substrate.known()}
+        come = now - known
+        known.clear()
+        known.update(now)
+        if come:
+            callback()
+
+    substrate.on_change(changed)
 
 
 def told_contacts(network: Network, own: Member, endpoint: Endpoint) -> list[ContactInfo]:

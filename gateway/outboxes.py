@@ -11,7 +11,7 @@ from gateway.mailbox.model import SEEN, NewMessage
 from gateway.mailbox.own_copies import OWN_COPY
 from gateway.mailbox.search import Header
 from gateway.mailbox.store import MailStore
-from gateway.network import Member, Network
+from gateway.network import Member, Network, when_nodes_come
 from gateway.outbound.courier import Courier
 from gateway.outbox.model import FileOnce
 from gateway.outbox.outbox import Outbox
@@ -33,6 +33,7 @@ class Outboxes:
         self._courier = courier
         self._open: dict[str, Outbox] = {}
         self._held: dict[str, MailStore] = {}
+        when_nodes_come(network.substrate, self._nodes_came)
 
     def of(self, address: str) -> Outbox:
         """Return the outbox of an open account. Raises KeyError."""
@@ -91,6 +92,10 @@ class Outboxes:
             " take out what was sent before (`p2pmail queue remove`), then `p2pmail queue release`"
             for address in self._held
         ]
+
+    def _nodes_came(self) -> None:
+        for outbox in self._open.values():
+            outbox.nodes_came()
 
     def _gateways(self) -> tuple[GatewayInfo, ...]:
         names = self._network.names

@@ -1,5 +1,6 @@
 """DNS for the whole gateway: the configured name servers, asked asynchronously; the only user of dnspython."""
 
+import asyncio
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Generic, Literal, TypeVar, cast
 import dns.asyncresolver
 import dns.exception
 import dns.flags
+import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
@@ -16,6 +18,7 @@ from dns.rdtypes.ANY.PTR import PTR
 from dns.rdtypes.ANY.TXT import TXT
 from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
+from dns.rdtypes.IN.SRV import SRV
 
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import CannotKnow
@@ -24,7 +27,7 @@ LOOKUP_TIMEOUT = 8_000  # ms for one question, all servers and repetitions toget
 CACHE_ENTRIES = 10_000
 EDNS_PAYLOAD = 1_232  # octets; larger answers come over TCP instead of in fragments
 
-Kind = Literal["A", "AAAA", "MX", "TXT", "PTR"]
+Kind = Literal["A", "AAAA", "MX", "TXT", "PTR", "SRV"]
 Value = str | tuple[int, str] | tuple[bytes, ...]
 V = TypeVar("V")
 
@@ -62,25 +65,41 @@ class Resolver:
     async def ask(self, name: str, kind: Kind) -> Answer[Value]:
         """Return the records of `kind` at `name`, aliases followed. Raises CannotKnow.
 
-        Values: addresses and names as text, MX as (preference, exchange), TXT as its strings.
+        Values: addresses, names and SRV as text, MX as (preference, exchange), TXT as its strings.
         """
         try:
-            found = await self._resolver.resolve(name, kind, raise_on_no_answer=False, search=False)
-        except dns.resolver.NXDOMAIN:
-            return Answer((), exists=False)
-        except (dns.exception.Timeout, dns.resolver.NoNameservers, OSError) as error:
-            raise CannotKnow(f"DNS {kind} {name}: {type(error).__name__}") from error
+            asked = dns.name.from_text(name)
         except (dns.exception.DNSException, UnicodeError):
             return Answer((), exists=False)  # a name that cannot be in DNS: label too long, empty label
+        try:
+            found = await self._resolver.resolve(asked, kind, raise_on_no_answer=False, search=False)
+        except dns.resolver.NXDOMAIN:
+            return Answer((), exists=False)
+        except (dns.exception.DNSException, OSError) as error:
+            raise CannotKnow(f"DNS {kind} {name}: {type(error).__name__}") from error
         authentic = bool(found.response.flags & dns.flags.AD)
         records = found.rrset or ()
         return Answer(tuple(_value(record) for record in records), authentic=authentic)
 
     async def addresses(self, name: str) -> Answer[str]:
-        """Return the A and then the AAAA records of `name`. Raises CannotKnow."""
-        four, six = await self.ask(name, "A"), await self.ask(name, "AAAA")
+        """Return the A and then the AAAA records of `name`; where one kind has some, the other may be unknown.
+
+        Raises CannotKnow.
+        """
+        four, six = await asyncio.gather(self._try(name, "A"), self._try(name, "AAAA"))
+        if isinstance(four, CannotKnow) or isinstance(six, CannotKnow):
+            for known in (four, six):
+                if not isinstance(known, CannotKnow) and known.values:
+                    return cast(Answer[str], known)  # a name server that fails for AAAA only must not cost the host
+            raise CannotKnow(f"DNS A and AAAA {name}: not both can be had, and what can is empty")
         values = cast(tuple[str, ...], four.values + six.values)
         return Answer(values, four.exists or six.exists, four.authentic and six.authentic)
+
+    async def _try(self, name: str, kind: Kind) -> Answer[Value] | CannotKnow:
+        try:
+            return await self.ask(name, kind)
+        except CannotKnow as failure:
+            return failure
 
     async def text(self, name: str) -> Answer[bytes]:
         """Return the TXT records of `name`, each record's strings joined. Raises CannotKnow."""
@@ -107,6 +126,8 @@ def _value(record: object) -> Value:
         return (int(record.preference), record.exchange.to_text(omit_final_dot=True).removesuffix("."))
     if isinstance(record, PTR):
         return record.target.to_text(omit_final_dot=True)
+    if isinstance(record, SRV):
+        return f"{record.priority} {record.weight} {record.port} {record.target.to_text().lower()}"
     if isinstance(record, TXT):
         return tuple(record.strings)
     raise CannotKnow(f"DNS answer of another kind: {type(record).__name__}")

@@ -9,6 +9,7 @@ strangers is chosen by the edge, not here.
     │   ├── Unreachable             no answer from a peer
     │   ├── NoQuorum                fewer than w replicas answered with success
     │   ├── CannotKnow              neither yes nor no can be said now (a DHT miss proves nothing)
+    │   │   └── NoGoodCopy          nodes gave copies, each of them bad; another may have a good one
     │   ├── InboxFull               the inbox is at its limit on too many nodes
     │   ├── InboxDormant            its owner has not read for a long time
     │   ├── NodeFull                no room on a node (HTTP 507)
@@ -58,6 +59,10 @@ class NoQuorum(TemporaryFailure):
 
 class CannotKnow(TemporaryFailure):
     status = "4.4.3"
+
+
+class NoGoodCopy(CannotKnow):
+    pass
 
 
 class InboxFull(TemporaryFailure):

@@ -35,7 +35,7 @@ def split_address(address: str) -> tuple[str, str]:
 
 
 def canonical_domain(domain: str) -> str:
-    """Return `domain` as lower-case A-labels (IDNA 2008 with UTS 46 mapping). Raises Malformed."""
+    """Return `domain` as lower-case A-labels (RFC 5891, with UTS 46 mapping). Raises Malformed."""
     if len(domain) > params.MAX_ADDRESS:  # what is remembered must not be of any length
         raise Malformed(f"domain {domain[:40]!r}…: longer than {params.MAX_ADDRESS} characters")
     return _canonical_domain(domain)

@@ -12,8 +12,9 @@ import apsw
 from gateway.mail.structure import Structure, pack_part, parse
 from gateway.mailbox import contents
 from gateway.mailbox.contents import Stored
-from gateway.mailbox.database import UIDVALIDITY_SETTING, Database
+from gateway.mailbox.database import Database
 from gateway.mailbox.errors import StoreDamaged
+from gateway.mailbox.schema import UIDVALIDITY_SETTING
 
 CHECK_SLICE: Final = 32  # contents read by one turn of the store's thread
 MOST: Final = 1_000  # problems named of one kind; more say nothing new

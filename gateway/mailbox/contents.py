@@ -4,6 +4,7 @@ The first octets (the header) always stand in the row; what follows stands there
 else in a sealed file. A content file of the caller is mapped, never loaded.
 """
 
+import json
 import mmap
 import re
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gateway.mail.chosen_fields import USUAL_FIELDS, choose_fields
 from gateway.mail.structure import Content, pack_part, parse
 from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.errors import TooLarge
@@ -70,7 +72,11 @@ def insert(
             rest,
         ),
     )
-    return transaction.connection.last_insert_rowid(), size
+    content_id = transaction.connection.last_insert_rowid()
+    if structure.header_size <= len(head):
+        fields = choose_fields(head[: structure.header_size], USUAL_FIELDS, exclude=False)
+        transaction.connection.execute("INSERT INTO usual_fields VALUES (?, ?)", (content_id, fields))
+    return content_id, size
 
 
 @contextmanager
@@ -118,14 +124,16 @@ def share(transaction: Transaction, content_ids: Iterable[int]) -> None:
 
 def release(transaction: Transaction, content_ids: Iterable[int]) -> None:
     """Count one copy less of each; the last one frees row and file."""
-    for content_id in content_ids:
-        ((refs, file),) = transaction.connection.execute(
-            "UPDATE contents SET refs = refs - 1 WHERE id = ? RETURNING refs, file", (content_id,)
-        )
-        if refs == 0:
-            transaction.connection.execute("DELETE FROM contents WHERE id = ?", (content_id,))
-            if file is not None:
-                transaction.freed.append(file)
+    connection, released = transaction.connection, list(content_ids)
+    connection.executemany("UPDATE contents SET refs = refs - 1 WHERE id = ?", ((number,) for number in released))
+    unheld = "contents WHERE id IN (SELECT value FROM json_each(?)) AND refs = 0"
+    listed = (json.dumps(released),)
+    transaction.freed += [
+        file
+        for (file,) in connection.execute(f"SELECT file FROM {unheld} AND file NOT NULL", listed)  # noqa: S608
+    ]
+    # One statement for all: the full-text index writes out what it holds at the end of each that fires its trigger.
+    connection.execute(f"DELETE FROM {unheld}", listed)  # noqa: S608
 
 
 def sent_day(value: bytes | None) -> int | None:

@@ -20,7 +20,7 @@ from gateway.mailbox.contents import Stored
 from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.errors import StoreDamaged
 from gateway.mailbox.params import INDEX_SLICE, INDEX_SLICE_TEXT, INDEXED_TEXT, SEARCH_CHUNK
-from gateway.mailbox.search import And, Body, Header, Not, Or, SearchKey, Text
+from gateway.mailbox.search import And, Body, Header, Not, Or, SearchKey, Text, Uids
 from gateway.mailbox.text import ReadRange, body_texts, folded, folded_pieces, header_block
 
 GRAM = 3  # characters of a trigram; a shorter needle is not in the index
@@ -32,7 +32,9 @@ def index_slice(transaction: Transaction) -> bool:
     waiting = list(
         transaction.connection.execute(
             "SELECT c.id, c.header_size, c.structure, c.size, c.file, c.file_key, c.head, c.rest"
-            " FROM unindexed JOIN contents c ON c.id = content_id ORDER BY c.id DESC LIMIT ?",
+            # by themselves first: a join would pass over all that is indexed already
+            " FROM contents c WHERE c.id IN (SELECT content_id FROM unindexed ORDER BY content_id DESC LIMIT ?)"
+            " ORDER BY c.id DESC",
             (INDEX_SLICE,),
         )
     )
@@ -97,12 +99,24 @@ class Candidates:
         may = self._may.get(key)
         return may is not None and uid not in may
 
+    def required(self, query: SearchKey) -> frozenset[int] | None:
+        """UIDs among which every match is; None where all must be looked at."""
+        match query:
+            case And(keys):
+                sets = [required for required in map(self.required, keys) if required is not None]
+                return frozenset.intersection(*sets) if sets else None
+            case Uids(uids):
+                return uids
+            case Header() | Text() | Body():
+                return self._may.get(query)
+        return None
+
     def _found(self, condition: str) -> frozenset[int]:
         rows = self._database.connection.execute(
-            "SELECT uid FROM messages WHERE mailbox_id = ? AND content_id IN"
+            "SELECT uid FROM messages WHERE content_id IN"
             " (SELECT rowid FROM texts WHERE texts MATCH ? UNION ALL SELECT content_id FROM unindexed"
-            " UNION ALL SELECT content_id FROM partly_indexed)",
-            (self._mailbox_id, condition),
+            " UNION ALL SELECT content_id FROM partly_indexed) AND mailbox_id = ?",
+            (condition, self._mailbox_id),
         )
         return frozenset(uid for (uid,) in rows)
 

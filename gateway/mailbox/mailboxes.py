@@ -5,7 +5,7 @@ from typing import Any, Final
 import apsw
 
 from gateway.mailbox import contents, rows
-from gateway.mailbox.database import UIDVALIDITY_SETTING, Database, Transaction
+from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.errors import (
     InvalidMailboxName,
     MailboxExists,
@@ -14,6 +14,7 @@ from gateway.mailbox.errors import (
 )
 from gateway.mailbox.model import Mailbox
 from gateway.mailbox.names import DELIMITER, INBOX, canonical, superiors
+from gateway.mailbox.schema import UIDVALIDITY_SETTING
 
 SPECIAL_USES: Final = frozenset({"\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash"})
 """RFC 6154 §2 without \\All and \\Flagged, which would be views."""
@@ -39,6 +40,13 @@ def by_name(database: Database, name: str) -> Mailbox:
     if found is None:
         raise NoSuchMailbox(f"no mailbox {name!r}")
     return found
+
+
+def by_id(database: Database, mailbox_id: int) -> Mailbox:
+    """Raises NoSuchMailbox."""
+    for row in list(database.connection.execute(_SELECT + "WHERE id = ?", (mailbox_id,))):
+        return _mailbox(row)
+    raise NoSuchMailbox("the mailbox was deleted")
 
 
 def for_special_use(transaction: Transaction, special_use: str, name: str) -> Mailbox:

@@ -3,19 +3,20 @@
 The index only excludes, so a search finds what looking at every message would find.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
-from gateway.mail.mime_header import all_fields
+from gateway.mail.mime_header import fields_named
 from gateway.mail.structure import unpack_part
-from gateway.mailbox import contents, messages
+from gateway.mailbox import contents, mailboxes
+from gateway.mailbox.contents import Stored
 from gateway.mailbox.database import Database
-from gateway.mailbox.errors import NoSuchMessage
 from gateway.mailbox.indexing import Candidates
 from gateway.mailbox.model import MessageRow
 from gateway.mailbox.params import SEARCH_CHUNK, SEARCH_SLICE
-from gateway.mailbox.rows import rows
+from gateway.mailbox.rows import rows, uid_list
 from gateway.mailbox.search import (
     All,
     And,
@@ -35,6 +36,13 @@ from gateway.mailbox.search import (
 )
 from gateway.mailbox.text import body_texts, contains, folded, header_block, header_text
 
+_BODY_COST: Final = 2
+_EXAMINED: Final = (
+    "SELECT uid, sent_day, structure, header_size, c.size, file, file_key, head, {rest}"
+    " FROM messages JOIN contents c ON c.id = content_id"
+    " WHERE mailbox_id = ? AND uid IN (SELECT value FROM json_each(?))"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
@@ -49,13 +57,23 @@ class Decided:
             yield self.undecided[start : start + SEARCH_SLICE]
 
 
-def decide(database: Database, mailbox_id: int, query: SearchKey) -> Decided:
-    """Judge every message of the mailbox by its row and the index. Raises NoSuchMailbox."""
+def decide(
+    database: Database, mailbox_id: int, query: SearchKey, known: tuple[int, dict[int, MessageRow]] | None = None
+) -> Decided:
+    """Judge every message of the mailbox by its row and the index. Raises NoSuchMailbox.
+
+    `known`: its rows and the modseq that they are of, so that they need not be read where that is still the mailbox's.
+    """
+    modseq = mailboxes.by_id(database, mailbox_id).highest_modseq
+    by_uid = known[1] if known is not None and known[0] == modseq else rows(database, mailbox_id)
+    candidates = Candidates(database, mailbox_id, query)
+    required = candidates.required(query)
+    chosen = by_uid.values() if required is None else [by_uid[uid] for uid in sorted(required) if uid in by_uid]
+    judge = _judge(query, candidates)
     found: list[int] = []
     undecided: list[MessageRow] = []
-    candidates = Candidates(database, mailbox_id, query)
-    for row in rows(database, mailbox_id):
-        verdict = by_row(query, row, candidates)
+    for row in chosen:
+        verdict = judge(row)
         if verdict is None:
             undecided.append(row)
         elif verdict:
@@ -63,35 +81,62 @@ def decide(database: Database, mailbox_id: int, query: SearchKey) -> Decided:
     return Decided(tuple(found), tuple(undecided))
 
 
-def examine(database: Database, mailbox_id: int, query: SearchKey, undecided: Sequence[MessageRow]) -> list[int]:
-    """UIDs of those that match, by their content; one that is gone does not."""
-    found = []
-    for row in undecided:
-        try:
-            if _Candidate(database, mailbox_id, row).matches(query):
-                found.append(row.uid)
-        except NoSuchMessage:
-            continue
-    return found
+def by_row(query: SearchKey, row: MessageRow) -> bool | None:
+    """Whether the message matches; None where its row does not tell."""
+    return _judge(query, None)(row)
 
 
-def by_row(query: SearchKey, row: MessageRow, candidates: Candidates | None = None) -> bool | None:
-    """Whether the message matches; None where its row does not tell, nor `candidates` that it does not."""
+def _judge(query: SearchKey, candidates: Candidates | None) -> Callable[[MessageRow], bool | None]:
+    """What tells of a row whether its message matches; it says None where neither row nor `candidates` tell."""
     match query:
         case And(keys):
-            verdicts = [by_row(key, row, candidates) for key in keys]
-            return False if False in verdicts else None if None in verdicts else True
+            judges = [_judge(key, candidates) for key in keys]
+            return lambda row: _all([judge(row) for judge in judges])
         case Or(a, b):
-            pair = (by_row(a, row, candidates), by_row(b, row, candidates))
-            return True if True in pair else None if None in pair else False
+            first, second = _judge(a, candidates), _judge(b, candidates)
+            return lambda row: _any((first(row), second(row)))
         case Not(key):
-            verdict = by_row(key, row, candidates)
-            return None if verdict is None else not verdict
+            inner = _judge(key, candidates)
+            return lambda row: None if (verdict := inner(row)) is None else not verdict
         case Header() | Text() | Body():
-            return False if candidates is not None and candidates.excludes(query, row.uid) else None
+            return lambda row: False if candidates is not None and candidates.excludes(query, row.uid) else None
         case Date(kind="sent"):
-            return None
-    return _row_key(query, row)
+            return lambda row: None
+        case Flag(name, present):
+            return _flag_judge(name.casefold(), present)
+    return lambda row: _row_key(query, row)
+
+
+def _all(verdicts: Collection[bool | None]) -> bool | None:
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _any(verdicts: Collection[bool | None]) -> bool | None:
+    return True if True in verdicts else None if None in verdicts else False
+
+
+def _flag_judge(wanted: str, present: bool) -> Callable[[MessageRow], bool]:
+    verdicts: dict[frozenset[str], bool] = {}  # most messages share a few sets of flags
+
+    def judge(row: MessageRow) -> bool:
+        verdict = verdicts.get(row.flags)
+        if verdict is None:
+            verdict = verdicts[row.flags] = any(flag.casefold() == wanted for flag in row.flags) is present
+        return verdict
+
+    return judge
+
+
+def examine(database: Database, mailbox_id: int, query: SearchKey, undecided: Sequence[MessageRow]) -> list[int]:
+    """UIDs of those that match, by their content; one that is gone does not."""
+    by_uid = {row.uid: row for row in undecided}
+    rest = "rest" if _cost(query) == _BODY_COST else "NULL"  # its pages are not read where nobody asks for a body
+    contents_of = database.connection.execute(_EXAMINED.format(rest=rest), (mailbox_id, uid_list(list(by_uid))))
+    return [
+        uid
+        for uid, sent_day, packed, header_size, *stored in contents_of
+        if _Candidate(database, by_uid[uid], sent_day, packed, header_size, Stored(*stored)).matches(query)
+    ]
 
 
 def _row_key(key: SearchKey, row: MessageRow) -> bool:
@@ -99,8 +144,7 @@ def _row_key(key: SearchKey, row: MessageRow) -> bool:
         case All():
             return True
         case Flag(name, present):
-            wanted = name.casefold()
-            return any(flag.casefold() == wanted for flag in row.flags) is present
+            return _flag_judge(name.casefold(), present)(row)
         case Instant(op, when):
             return row.internal_date <= when if op == "until" else row.internal_date >= when
         case Larger(n):
@@ -128,16 +172,21 @@ def _by_day(key: Date, day: int) -> bool:
 class _Candidate:
     """A message under examination; what it needs is read once, when first asked for."""
 
-    def __init__(self, database: Database, mailbox_id: int, row: MessageRow) -> None:
+    def __init__(
+        self,
+        database: Database,
+        row: MessageRow,
+        sent_day: int | None,
+        packed: bytes,
+        header_size: int,
+        stored: Stored,
+    ) -> None:
         self._database = database
         self._row = row
-        self._stored = messages.stored(database, mailbox_id, row.uid)
-        ((self._sent_day, self._packed, self._header_size),) = database.connection.execute(
-            "SELECT sent_day, structure, header_size FROM messages m JOIN contents c ON c.id = content_id"
-            " WHERE mailbox_id = ? AND uid = ?",
-            (mailbox_id, row.uid),
-        )
-        self._fields: list[tuple[str, str]] | None = None
+        self._sent_day = sent_day
+        self._packed = packed
+        self._header_size = header_size
+        self._stored = stored
 
     def matches(self, key: SearchKey) -> bool:
         match key:
@@ -161,12 +210,8 @@ class _Candidate:
         return self._read(0, min(self._header_size, SEARCH_CHUNK))
 
     def _header(self, field: str, text: str) -> bool:
-        if self._fields is None:
-            self._fields = [
-                (name.decode("ascii").lower(), folded(header_text(value))) for name, value in all_fields(self._head())
-            ]
-        wanted, needle = field.lower(), folded(text)
-        return any(name == wanted and needle in value for name, value in self._fields)
+        needle = folded(text)
+        return any(needle in folded(header_text(value)) for value in fields_named(self._head(), field.encode("utf-8")))
 
     def _body(self, text: str) -> bool:
         needle = folded(text)
@@ -188,5 +233,5 @@ def _cost(key: SearchKey) -> int:
         case Header():
             return 1
         case Text() | Body():
-            return 2
+            return _BODY_COST
     return 0

@@ -8,20 +8,33 @@ from gateway.mailbox.contents import Stored
 from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.errors import NoSuchMessage
 from gateway.mailbox.flags import canonical
-from gateway.mailbox.model import DELETED, NewMessage, Precomputed, Snapshot
+from gateway.mailbox.model import DELETED, NewMessage, Octets, Precomputed, Snapshot
 from gateway.mailbox.rows import Held, Placed, held, place, require, rows, take_out, uid_list
 
 _PRECOMPUTED: Final = (
-    "SELECT uid, envelope, body, bodystructure, header_size, c.size, structure"
+    "SELECT uid, envelope, body, bodystructure, header_size, c.size, structure, {octets}"
     " FROM messages JOIN contents c ON c.id = content_id"
     " WHERE mailbox_id = ? AND uid IN (SELECT value FROM json_each(?))"
 )
+_OCTETS: Final[dict[str, str]] = {"none": "NULL, NULL", "header": "head, NULL", "all": "head, rest"}
 
 
 def snapshot(database: Database, name: str) -> Snapshot:
     """See MailStore.snapshot."""
-    mailbox = mailboxes.by_name(database, name)
-    return Snapshot(mailbox, rows(database, mailbox.id))
+    return snapshot_of(database, mailboxes.by_name(database, name).id)
+
+
+def snapshot_of(database: Database, mailbox_id: int) -> Snapshot:
+    """See MailStore.snapshot_of."""
+    return Snapshot(mailboxes.by_id(database, mailbox_id), rows(database, mailbox_id))
+
+
+def count_from(database: Database, mailbox_id: int, uid: int) -> int:
+    """See MailStore.count_from."""
+    ((count,),) = database.connection.execute(
+        "SELECT count(*) FROM messages WHERE mailbox_id = ? AND uid >= ?", (mailbox_id, uid)
+    )
+    return int(count)
 
 
 def append(transaction: Transaction, name: str, items: Sequence[NewMessage]) -> tuple[int, tuple[int, ...]]:
@@ -72,10 +85,27 @@ def expunge(transaction: Transaction, mailbox_id: int, uids: Sequence[int] | Non
     return tuple(one.uid for one in found)
 
 
-def precomputed(database: Database, mailbox_id: int, uids: Sequence[int]) -> dict[int, Precomputed]:
+def precomputed(
+    database: Database, mailbox_id: int, uids: Sequence[int], octets: Octets = "none"
+) -> dict[int, Precomputed]:
     """See MailStore.precomputed."""
-    found = database.connection.execute(_PRECOMPUTED, (mailbox_id, uid_list(uids)))
+    if octets == "usual":
+        there = _usual(database, mailbox_id, uids)
+        others = [uid for uid in uids if uid not in there]
+        return there | precomputed(database, mailbox_id, others, "header") if others else there
+    sql = _PRECOMPUTED.format(octets=_OCTETS[octets])
+    found = database.connection.execute(sql, (mailbox_id, uid_list(uids)))
     return {uid: Precomputed(*values) for uid, *values in found}
+
+
+def _usual(database: Database, mailbox_id: int, uids: Sequence[int]) -> dict[int, Precomputed]:
+    """Messages with the usual fields as their whole header."""
+    found = database.connection.execute(
+        "SELECT uid, fields FROM messages JOIN usual_fields USING (content_id)"
+        " WHERE mailbox_id = ? AND uid IN (SELECT value FROM json_each(?))",
+        (mailbox_id, uid_list(uids)),
+    )
+    return {uid: Precomputed(b"", b"", b"", len(fields), len(fields), b"", fields) for uid, fields in found}
 
 
 def read(database: Database, mailbox_id: int, uid: int, offset: int, length: int | None) -> bytes:

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from gateway.mail.structure import Part, unpack_part
 
 FlagMode = Literal["replace", "add", "remove"]
+Octets = Literal["none", "usual", "header", "all"]
 
 SEEN = "\\Seen"
 ANSWERED = "\\Answered"
@@ -33,8 +36,7 @@ class Mailbox:
     size: int  # octets of all messages (RFC 8438)
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRow:
+class MessageRow(msgspec.Struct, frozen=True, gc=False):
     """What a session keeps about every message of its mailbox."""
 
     uid: int
@@ -47,14 +49,18 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A mailbox and all its messages at one moment, by ascending UID."""
+    """A mailbox and all its messages at one moment. The rows are whoever's asked for them."""
 
     mailbox: Mailbox
-    messages: tuple[MessageRow, ...]
+    rows: dict[int, MessageRow]  # by ascending UID
+
+    @property
+    def messages(self) -> tuple[MessageRow, ...]:
+        """The rows by ascending UID."""
+        return tuple(self.rows.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Precomputed:
+class Precomputed(msgspec.Struct, frozen=True, gc=False):
     """What FETCH copies: made when the message was stored, in IMAP wire form.
 
     The three wire values hold quoted strings, NIL and numbers; a string with octets that a quoted string cannot hold
@@ -67,6 +73,20 @@ class Precomputed:
     header_size: int  # octets of the message's header with the empty line that ends it
     size: int  # octets of the whole message
     packed: bytes  # the Part tree as stored
+    head: bytes | None = None  # the message's first octets, its header, where they were asked for
+    rest: bytes | None = None  # what follows them, where it was asked for and is small
+
+    def octets(self, offset: int, length: int) -> bytes | None:
+        """A range of the message; None where it did not come with this."""
+        if self.head is None:
+            return None
+        end = offset + length
+        if end <= len(self.head):
+            return self.head[offset:end]
+        if self.rest is None:
+            return None
+        start = max(offset - len(self.head), 0)
+        return self.head[offset:] + self.rest[start : end - len(self.head)]
 
     @property
     def structure(self) -> Part:
@@ -97,7 +117,7 @@ class Incoming:
     """A message from the network, ready to be filed."""
 
     entry_id: bytes  # 32 octets, identity of the inbox entry
-    duplicate_of: bytes | None  # the hash H of DESIGN §6; None: never collapsed
+    duplicate_of: bytes | None  # SHA-256 of its duplicate.1; None: never collapsed
     trace: bytes  # fields to prepend, each ended by CRLF
     content: bytes | Path  # a file is read during the call and stays the caller's
     internal_date: int  # Unix seconds, when a gateway took it

@@ -27,10 +27,10 @@ MAX_KEYWORD: Final = 255
 """Octets of one keyword."""
 
 DUPLICATE_WINDOW: Final = 7 * DAY
-"""Two receptions of one hash H this close are one message (DESIGN §6)."""
+"""Two receptions with one SHA-256 of duplicate.1 this close are one message (docs/flow.md §8)."""
 
 SEEN_LIFETIME: Final = 402 * DAY
-"""How long an entry's identity is remembered: the longest expiry (400 days) and two days (DESIGN §5)."""
+"""How long an entry's identity is remembered: the longest expiry (400 days) and two days (docs/formats.md §4)."""
 
 WATCH_LIMIT: Final = 10_000
 """Changes that a session may leave untaken before it must take a snapshot again."""
@@ -62,5 +62,23 @@ INDEX_GATHER: Final = 1.0
 INDEX_LATEST: Final = 60.0
 """Seconds after which it begins all the same, however much mail comes."""
 
-INDEX_PATIENCE: Final = 1.0
+INDEX_PATIENCE: Final = 0.25
 """Seconds at most that a turn of indexing waits for a busy store: it falls behind then, but never stops."""
+
+INDEX_REST: Final = 0.05
+"""Seconds without a call after which a turn of indexing holds up nobody's command."""
+
+PAGE_CACHE: Final = 32 * KIB * KIB
+"""Octets of the database kept in clear in memory: reading a page anew means decrypting it, some 5 µs."""
+
+SNAPSHOT_MAILBOXES: Final = 16
+"""Mailboxes whose rows are kept at most; readers switch between a few."""
+
+SNAPSHOT_MESSAGES: Final = 200_000
+"""Messages in them together: some 200 octets each, which open sessions share."""
+
+GROUP_WRITES: Final = 64
+"""Calls whose writes are one commit at most."""
+
+GROUP_TIME: Final = 0.02
+"""Seconds after which a group takes in no further write: some commits' worth, which its first call waits for."""

@@ -13,9 +13,10 @@ from gateway.mail.structure import pack_part
 from gateway.mailbox import mailboxes
 from gateway.mailbox.check import ContentProblem, counted, references
 from gateway.mailbox.contents import sent_day
-from gateway.mailbox.database import UIDVALIDITY_SETTING, Transaction
+from gateway.mailbox.database import Transaction
 from gateway.mailbox.errors import NoSuchMailbox
 from gateway.mailbox.rows import Placed, place
+from gateway.mailbox.schema import UIDVALIDITY_SETTING
 
 RECOVERED: Final = "Recovered"
 

@@ -33,10 +33,10 @@ class Held:
     placed: Placed
 
 
-def rows(database: Database, mailbox_id: int) -> tuple[MessageRow, ...]:
+def rows(database: Database, mailbox_id: int) -> dict[int, MessageRow]:
     """All messages by ascending UID. Raises NoSuchMailbox."""
     require(database, mailbox_id)
-    return tuple(_rows(database, _ROW + "ORDER BY uid", (mailbox_id,)))
+    return {row.uid: row for row in _rows(database, _ROW + "ORDER BY uid", (mailbox_id,))}
 
 
 def selected(database: Database, mailbox_id: int, uids: Sequence[int]) -> tuple[MessageRow, ...]:

@@ -23,7 +23,6 @@ _ENCODED_WORD = re.compile(rb"=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?\s]*)\?
 _NOT_CHARSETS: Final = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
 """Codecs that Python calls text encodings and mail does not."""
 
-_LAST_ASCII = re.compile(r"[\x00-\x7f](?=[^\x00-\x7f]*\Z)")
 _RAW: Final = "surrogateescape"
 _LATIN_1: Final = {0xDC00 + octet: octet for octet in range(0x80, 0x100)}
 
@@ -98,8 +97,10 @@ def folded_pieces(pieces: Iterable[str]) -> Iterator[str]:
     for piece in pieces:
         text = held + piece
         cut = 0 if len(text) < FOLDED_RUN else len(text)
-        for match in _LAST_ASCII.finditer(text, max(len(text) - FOLDED_RUN, 0)):
-            cut = match.start()
+        for place in range(len(text) - 1, max(len(text) - FOLDED_RUN, 0) - 1, -1):
+            if text[place] < "\x80":
+                cut = place
+                break
         held = text[cut:]
         if cut:
             yield folded(text[:cut])

@@ -1,4 +1,4 @@
-"""Recipients of our own domain: into their inboxes, by the primitives that mail from outside takes (DESIGN §2, 3 to 5).
+"""Recipients of our own domain: into their inboxes, by the primitives that mail from outside takes (docs/flow.md §3).
 
 Finished statements are kept in the queue before the first append, and a later try repeats exactly those, so however
 often this is tried, and wherever it was killed, an inbox has the message once.

@@ -298,7 +298,7 @@ class SmtpConnection(SMTP):
             self.refuse(refusal)
         except (ClientGone, ConnectionError):
             raise
-        except Exception as error:  # noqa: BLE001 - DESIGN §8: 451 4.3.0 with its text in the log only
+        except Exception as error:  # noqa: BLE001 - 451 4.3.0, with its text in the log only
             self._shared.log.failed(f"smtp {verb.upper()[:16]}", error, client=self.client.address)
             self.reply(replies.INTERNAL)
 

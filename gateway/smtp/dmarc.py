@@ -68,9 +68,10 @@ def parse_policy(record: bytes) -> Policy | None:
 
 
 def author_domains(header: bytes) -> tuple[str, ...]:
-    """Return the canonical domains in all From fields of a header section. Raises Malformed where there is none usable.
+    """Return the canonical domains in all From fields of a header section; none where they show none, as bounces do.
 
-    A message with several is judged by each of them, so that a second From field cannot hide the first.
+    Raises Malformed where a field shows what may be an address and none is usable, or too many are. A message with
+    several is judged by each of them, so that a second From field cannot hide the first.
     """
     values = [found.replace(b"\r\n", b"") for found in _FROM.findall(header)]
     hosts = [address.host for value in values for address in parse_addresses(value) if address.mailbox is not None]
@@ -78,7 +79,7 @@ def author_domains(header: bytes) -> tuple[str, ...]:
         if not has_one_reading(value):  # some reader may show any of them
             hosts += _HOST.findall(value)
     domains = dict.fromkeys(domain for host in hosts if (domain := _canonical(host or b"")))
-    if not domains:
+    if not domains and any(b"@" in value for value in values):
         raise Malformed("no From field with a readable address")
     if len(domains) > MAX_FROM_DOMAINS:
         raise Malformed(f"{len(domains)} domains in From")

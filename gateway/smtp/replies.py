@@ -147,7 +147,7 @@ def too_large(limit: int) -> Reply:
 
 
 def stored(nodes: int, k: int, identifier: str) -> Reply:
-    """Return the one reply that says a message is stored: durably on `nodes` of `k` nodes (DESIGN §6)."""
+    """Return the one reply that says a message is stored: durably on `nodes` of `k` nodes (docs/flow.md §5)."""
     return Reply(250, "2.6.0", f"stored on {nodes} of {k} nodes; id=<{identifier}>")
 
 

@@ -95,8 +95,9 @@ class Verifier:
         unknown = signatures is None
         signatures = signatures or []
         # RFC 7489 §6.6.1: a From that no policy can be looked up for is not the way around all policies
-        outcome: Disposition = "quarantine"
-        verdict = MethodResult("dmarc", "permerror", comment=unreadable)
+        # one that shows no domain claims to be from nobody
+        outcome: Disposition = "quarantine" if unreadable else "deliver"
+        verdict = MethodResult("dmarc", "permerror", comment=unreadable or "no domain in From")
         if authors:
             found = zip(authors, policies, strict=True)
             verdict, outcome = self._dmarc(found, spf, signatures, unknown=unknown)

@@ -13,22 +13,26 @@ from dataclasses import dataclass
 
 import structlog
 
+from gateway.mail.claims import names_us
 from gateway.mail.header_section import header_of
 from gateway.mailbox.model import Incoming, NewMessage
 from gateway.mailbox.store import MailStore
 from gateway.sync import reports, rules
+from gateway.sync.allowance import Allowance
+from gateway.sync.claims import marked
 from gateway.sync.origin import trace_of
 from p2pcore import params
 from p2pcore.clock import Clock, system_clock
 from p2pcore.crypto.certificate_parsing import Certificate
 from p2pcore.crypto.keys import HpkeKey
 from p2pcore.crypto.notifications import open_notification
-from p2pcore.errors import Failure, Malformed, Refused, Tampered
+from p2pcore.errors import Failure, Malformed, NoGoodCopy, Refused, Tampered
 from p2pcore.mail.read import ReceivedEntry
 from p2pcore.mail.retrieve import Retrieved, Retriever
 from p2pcore.records import CleanupTask, Notification, encode
 
-RETRIEVERS = 32  # bodies fetched at once
+RETRIEVERS = 200  # bodies fetched at once: what was reported together shares requests and a transaction
+FETCHING_OCTETS = 32 << 20  # of the bodies in memory that are being fetched
 WAITING = 1_000  # entries taken from the reader and not yet filed; the reader waits beyond that
 GROUP = 200  # messages of one transaction
 GROUP_OCTETS = 32 << 20  # of one transaction, and at most of what waits for the next
@@ -68,9 +72,11 @@ class Ingest:
         compromised: Callable[[Certificate], bool] = lambda _: False,
         clock: Clock = system_clock,
         keep: int = 0,
+        hosts: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """`keys` open notifications; `give_up` is told an entry whose body could not be had in TRIES tries;
-        `compromised` says whose key is in other hands. The network keeps what was filed for `keep` ms.
+        `compromised` says whose key is in other hands. The network keeps what was filed for `keep` ms. `hosts` are the
+        domain's gateways, in whose name only they may speak.
         """
         self._store = store
         self._retriever = retriever
@@ -80,10 +86,12 @@ class Ingest:
         self._compromised = compromised
         self._clock = clock
         self._keep = keep
+        self._hosts = hosts
         self._not_had: asyncio.Queue[tuple[bytes, int, bytes, int]] = asyncio.Queue(NOT_HAD)
         self._refused_since = 0  # ms: when counting of `_refused_count` began
         self._refused_count = 0
         self._opened: asyncio.Queue[tuple[ReceivedEntry, Notification]] = asyncio.Queue(WAITING)
+        self._fetching = Allowance(FETCHING_OCTETS)
         self._ready: asyncio.Queue[_Ready] = asyncio.Queue(GROUP)
         self._ready_octets = 0  # of `_ready`
         self._room = asyncio.Event()  # there may be room in `_ready`
@@ -180,11 +188,13 @@ class Ingest:
     async def _retrieve_all(self) -> None:
         while True:
             entry, notification = await self._opened.get()
-            ready = await self._retrieve(entry, notification)
-            if ready is None:
-                self._later(entry, notification)
-            else:
-                await self._hand_over(ready)
+            # A large one counts as much as the largest that is in memory: it goes to a file, and may take long
+            async with self._fetching.taken(min(notification.sealed_size, params.INLINE_BODY)):
+                ready = await self._retrieve(entry, notification)
+                if isinstance(ready, Exception):
+                    self._later(entry, notification, ready)
+                else:
+                    await self._hand_over(ready)
 
     async def _hand_over(self, ready: _Ready) -> None:
         """Have `ready` filed; waits while what waits for that has GROUP_OCTETS with it. A larger one goes alone."""
@@ -195,15 +205,20 @@ class Ingest:
         self._ready_octets += octets
         await self._ready.put(ready)
 
-    def _later(self, entry: ReceivedEntry, notification: Notification) -> None:
-        """Try again after a while; other messages do not wait for this one."""
+    def _later(self, entry: ReceivedEntry, notification: Notification, failure: Exception) -> None:
+        """Try again after a while; other messages do not wait for this one.
+
+        After the last try her mailbox says so: where bad copies were all that was given at once, else after a day.
+        """
         self._after_first_try([entry])
         tries = self._tries.pop(entry.identity, 0) + 1
         if tries == TRIES or len(self._tries) >= RETRYING:
             self._under_way.discard(entry.identity)
             expires = entry.statement.expires
-            report = reports.not_found(entry.identity, notification, self._domain, self._clock(), expires)
-            self._missed(entry.identity, expires, report, PLACEHOLDER)
+            bad = isinstance(failure, NoGoodCopy)
+            say = reports.no_good_copy if bad else reports.not_found
+            report = say(entry.identity, notification, self._domain, self._clock(), expires, str(failure))
+            self._missed(entry.identity, expires, report, 0 if bad else PLACEHOLDER)
             self._give_up(entry.identity)
             return
         self._tries[entry.identity] = tries
@@ -214,8 +229,8 @@ class Ingest:
         while True:
             await self._opened.put(await self._again.get())
 
-    async def _retrieve(self, entry: ReceivedEntry, notification: Notification) -> _Ready | None:
-        """Return the message of `entry`, or None where no replica of its body can be had now."""
+    async def _retrieve(self, entry: ReceivedEntry, notification: Notification) -> _Ready | Exception:
+        """Return the message of `entry`, or why no replica of its body can be had now."""
         try:
             retrieved = await self._retriever.retrieve(notification, entry.node)
         except (Tampered, Malformed) as failure:
@@ -225,7 +240,7 @@ class Ingest:
             log.warning(
                 "body not to be had yet", entry=entry.identity.hex(), error=f"{type(failure).__name__}: {failure}"
             )
-            return None
+            return failure
         task = CleanupTask(
             entry=entry.identity,
             entry_expires=entry.statement.expires,
@@ -271,11 +286,12 @@ class Ingest:
         compromised = self._compromised(signer)
         keywords = rules.keywords_for(notification, signer, header, self._domain, compromised=compromised)
         unverified = rules.UNVERIFIED in keywords
+        is_ours = names_us(self._domain, (*self._hosts(), notification.verdicts.gateway))
         return Incoming(
             entry_id=entry.identity,
             duplicate_of=rules.duplicate_key(notification, signer, header, retrieved.content_digest),
             trace=trace_of(notification, signer, self._domain, unverified=unverified, compromised=compromised),
-            content=retrieved.content,
+            content=marked(retrieved.content, is_ours),
             internal_date=notification.received // 1_000,
             mailbox="Junk" if notification.verdicts.disposition == "quarantine" else "INBOX",
             keywords=keywords,

@@ -9,8 +9,8 @@ MOST = 500  # characters of what strangers wrote, in a line
 _AGAIN = "It is looked for again by itself; when it comes, it takes the place of this text."
 
 
-def not_found(entry: bytes, notification: Notification, domain: str, now: int, expires: int) -> bytes:
-    """Say that a message's body has not been found in the network for a while. Times in ms."""
+def not_found(entry: bytes, notification: Notification, domain: str, now: int, expires: int, why: str) -> bytes:
+    """Say that a message's body has not been found in the network for a while. Times in ms; `why`: of the last try."""
     return _report(
         entry,
         domain,
@@ -19,8 +19,27 @@ def not_found(entry: bytes, notification: Notification, domain: str, now: int, e
         [
             "Your inbox in the network names a message that none of the machines asked so far has.",
             *_known(notification),
+            f"The last time: {_plain(why)}",
             f"{_AGAIN} It is looked for until {date_time(expires)}.",
             "If many of the network's machines are off, wait until they are back.",
+        ],
+    )
+
+
+def no_good_copy(entry: bytes, notification: Notification, domain: str, now: int, expires: int, why: str) -> bytes:
+    """Say that machines gave a message's body, and none of them a good copy. As `not_found`."""
+    return _report(
+        entry,
+        domain,
+        now,
+        "A message for you came damaged from every machine that has it",
+        [
+            "Your inbox in the network names a message of which every copy that was given is not what its sender's"
+            " gateway stored. A machine's disk may be failing, or somebody may have altered the copies.",
+            *_known(notification),
+            f"The last time: {_plain(why)}",
+            f"{_AGAIN} A good copy is looked for until {date_time(expires)}.",
+            "Tell whoever runs these machines; if the message is urgent, ask its sender to send it again.",
         ],
     )
 

@@ -1,4 +1,4 @@
-"""What a signed notification may claim, and when two are the same message; pure (DESIGN §4 and §6)."""
+"""What a signed notification may claim, and when two are the same message; pure (docs/flow.md §6 and §8)."""
 
 import hashlib
 import re
@@ -10,8 +10,8 @@ from p2pcore.errors import Malformed, NotAuthorised
 from p2pcore.names import canonical_address, canonical_domain, split_address
 from p2pcore.records import DuplicateKey, Notification, Verdicts, encode
 
-TRACE_FIELDS = frozenset({b"return-path", b"received", b"authentication-results"})
-USER_TRACE_FIELDS = TRACE_FIELDS - {b"authentication-results"}  # only a gateway has checked anything
+TRACE_FIELDS = frozenset({b"return-path", b"received", b"authentication-results", b"original-recipient"})
+USER_TRACE_FIELDS = frozenset({b"return-path", b"received"})  # only a gateway has checked or been told anything
 # Claims a From of our domain, or none that can be judged, and no user signed for it; or nobody knows who signed
 UNVERIFIED = "$P2PMailUnverified"
 SIGNED = "$P2PMailSigned"  # signed by the user whom From names
@@ -36,7 +36,7 @@ def keywords_for(
 
     A gateway speaks for the outside world; a user only for her own addresses, in the reverse-path and in From.
     `header` None: it is too long to be looked at, so nobody knows whom its From names. `compromised`: the signer's key
-    is in other hands, so its signature says nothing (DESIGN §4).
+    is in other hands, so its signature says nothing (docs/formats.md §4).
     """
     if signer.role == "user":
         keywords = _keywords_for_user(notification, signer, header)
@@ -67,7 +67,7 @@ def _keywords_for_user(notification: Notification, signer: Certificate, header: 
 def duplicate_key(
     notification: Notification, signer: Certificate, header: bytes | None, content: bytes
 ) -> bytes | None:
-    """Return the hash H of DESIGN §6 for a message with this SHA-256 of its content; None: never collapsed.
+    """Return the SHA-256 of its duplicate.1 for a message with this SHA-256 of its content; None: never collapsed.
 
     Only a sending MTA repeats a message at a gateway, and only a Message-ID makes "the same octets" the same message.
     """

@@ -21,7 +21,7 @@ def current(history: Sequence[Replication], now: int) -> Replication:
 
 
 def largest_k(history: Sequence[Replication], since: int) -> int:
-    """Return the largest k in force at any time from `since` on (DESIGN §6). Raises CannotKnow."""
+    """Return the largest k in force at any time from `since` on (replication.1). Raises CannotKnow."""
     later = [replication.k for replication in history if replication.since > since]
     return max([current(history, since).k, *later])
 

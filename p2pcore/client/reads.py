@@ -16,7 +16,7 @@ from p2pcore.client.placement import widened
 from p2pcore.client.results import value_of
 from p2pcore.dht.contact import Contact
 from p2pcore.dht.substrate import Substrate
-from p2pcore.errors import CannotKnow, Tampered, Unreachable
+from p2pcore.errors import CannotKnow, NoGoodCopy, Refused, Tampered, Unreachable
 from p2pcore.records import Fetch, FetchedBody, ObjectStatement, SignedStatement, decode
 
 Accept = Callable[[Contact, SignedStatement], Awaitable[None]]  # raises Failure: this replica's statement is no good
@@ -53,15 +53,18 @@ class BodyReader:
 
         `first` is asked before all others (the node that reported the entry most likely has the body); the next replica
         is asked where `accept` raises a Failure. Raises CannotKnow where none of the closest `widened(k)` nodes gave
-        it: it may exist on a node that is down.
+        it: it may exist on a node that is down. That is NoGoodCopy where some gave other octets or another statement:
+        one of them that lies is enough for it, so it proves no more.
         """
 
         async def accepted(contact: Contact, fetched: Fetched) -> Fetched:
             if accept is not None:
                 try:
                     await accept(contact, fetched.object)
-                except BaseException:
+                except BaseException as error:
                     fetched.close()
+                    if isinstance(error, Refused) and not error.temporary:
+                        raise Tampered(str(error)) from error
                     raise
             return fetched
 
@@ -69,7 +72,7 @@ class BodyReader:
             return await accepted(contact, await self._small(contact, key, digest, size))
 
         async def large(contact: Contact, progress: Progress) -> Fetched:
-            return await accepted(contact, await self._large(contact, key, digest, progress))
+            return await accepted(contact, await self._large(contact, key, digest, size, progress))
 
         hedge: Hedge[Fetched] = Hedge(small if size <= params.INLINE_BODY else large, discard=Fetched.close)
         fetched = await hedge.first_good(self._candidates(key, k, first))
@@ -78,6 +81,9 @@ class BodyReader:
                 self._substrate.report(contact, alive=False)
         if fetched is None:
             said = "; ".join(f"{contact.endpoint}: {failure}" for contact, failure in hedge.failures.items())
+            bad = sum(isinstance(failure, Tampered) for failure in hedge.failures.values())
+            if bad:
+                raise NoGoodCopy(f"body {key.hex()}: {bad} of {len(hedge.failures)} nodes gave a bad copy ({said})")
             raise CannotKnow(f"body {key.hex()}: none of {len(hedge.failures)} nodes gave it ({said})")
         return fetched
 
@@ -104,14 +110,17 @@ class BodyReader:
             raise Tampered(f"{contact.endpoint}: body {key.hex()} does not match its digest")
         return Fetched(fetched.object, fetched.body, contact)
 
-    async def _large(self, contact: Contact, key: bytes, digest: bytes, progress: Progress) -> Fetched:
+    async def _large(self, contact: Contact, key: bytes, digest: bytes, size: int, progress: Progress) -> Fetched:
         held = HeldFile.temporary(self._directory)
         try:
             unwritten = Gathered(params.SEGMENT_SIZE)
+            left = size
 
             async def sink(piece: bytes) -> None:
+                nonlocal left
                 progress()
-                if unwritten.add(piece):
+                left -= len(piece)
+                if unwritten.add(piece) and left:  # what comes last is written with the rest of it
                     await asyncio.to_thread(held.file.writelines, unwritten.take())
 
             signed = await self._peers.get_body(contact, key, digest, sink)  # raises Tampered on another digest

@@ -1,4 +1,4 @@
-"""Versioned objects, the only mutable kind: a majority is read, the highest version that verifies wins (DESIGN §4)."""
+"""Versioned objects, the only mutable kind: a majority is read, the highest version that verifies wins."""
 
 import asyncio
 import hashlib

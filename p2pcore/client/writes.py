@@ -94,7 +94,7 @@ class Spread:
         per_node: dict[Contact, list[Target]] = {}
         for target in self.targets:
             closest = found[target.key][: target.quorum.k]
-            if len(closest) < target.quorum.w:  # DESIGN §6: w is never lowered by circumstance
+            if len(closest) < target.quorum.w:  # w is never lowered by circumstance
                 target.quorum.give_up(NoQuorum(f"{len(closest)} nodes are known"))
                 continue
             for contact in closest:

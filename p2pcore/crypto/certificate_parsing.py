@@ -96,7 +96,7 @@ class Certificate:
 
     @cached_property
     def renewable_from(self) -> int:
-        """Half of its lifetime, in ms since 1970: from then on the directory issues its successor (DESIGN §4)."""
+        """Half of its lifetime, in ms since 1970: its successor is issued from then on (docs/formats.md §5)."""
         return (self.not_before + self.not_after) // 2
 
     @cached_property
@@ -120,6 +120,11 @@ def load_certificate(der: bytes) -> x509.Certificate:
         return x509.load_der_x509_certificate(der)
     except ValueError as error:
         raise CertificateRefused(f"certificate does not parse: {error}") from error
+
+
+def end_of(der: bytes) -> int:
+    """Return when a certificate ends, the authority's or any other, in ms. Raises CertificateRefused."""
+    return int(load_certificate(der).not_valid_after_utc.timestamp()) * params.SECOND
 
 
 def describe(loaded: x509.Certificate) -> Certificate:

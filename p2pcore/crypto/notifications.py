@@ -1,4 +1,4 @@
-"""Sealing notifications and the domain's address list with HPKE to those who may read them (RFC 9180, DESIGN §7)."""
+"""Sealing notifications and the domain's address list with HPKE to those who may read them (docs/formats.md §7)."""
 
 import secrets
 from collections.abc import Sequence

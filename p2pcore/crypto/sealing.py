@@ -1,4 +1,4 @@
-"""Sealing and opening bodies in one pass, with at most two segments in memory (DESIGN §7).
+"""Sealing and opening bodies in one pass, with at most two segments in memory (docs/formats.md §6).
 
 A sealed body is laid out by records.BodyHeader; notifications and address lists are sealed in `notifications`, whose
 functions stand here too.

@@ -1,4 +1,4 @@
-"""Signing statements in batches, verifying them one by one, and who may sign which (DESIGN §4 and §5)."""
+"""Signing statements in batches, verifying them one by one, and who may sign which (docs/formats.md §4)."""
 
 import threading
 from collections import OrderedDict
@@ -104,6 +104,10 @@ class StatementVerifier:
         means). Raises Malformed (lifetime), Expired, UnknownCertificate, CertificateRefused, ClockSkew, NotAuthorised,
         SignatureRefused.
         """
+        return self.identified(signed, direct=direct)[0]
+
+    def identified(self, signed: SignedStatement, *, direct: bool) -> tuple[Certificate, bytes]:
+        """As `verify`, with the statement's identity, which had to be computed for it."""
         statement = signed.statement
         now = self._clock()
         check_lifetime(statement, now)
@@ -112,12 +116,12 @@ class StatementVerifier:
             raise UnknownCertificate(f"certificate {statement.signer.hex()} is not known here")
         self._trust.judge(certificate, statement.issued, now, direct)
         authorise(statement, certificate)
-        self._check_signature(signed, certificate)
-        return certificate
+        leaf = identity(statement)
+        self._check_signature(leaf, signed.proof, certificate)
+        return certificate, leaf
 
-    def _check_signature(self, signed: SignedStatement, certificate: Certificate) -> None:
-        proof = signed.proof
-        root = merkle.root_of(identity(signed.statement), proof.index, proof.size, proof.path)
+    def _check_signature(self, leaf: bytes, proof: Proof, certificate: Certificate) -> None:
+        root = merkle.root_of(leaf, proof.index, proof.size, proof.path)
         if root is None:
             raise SignatureRefused(f"Merkle path of {len(proof.path)} does not fit leaf {proof.index} of {proof.size}")
         octets = signed_octets(proof.size, root)

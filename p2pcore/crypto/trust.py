@@ -74,7 +74,7 @@ class Trust:
         return certificate.serial in self._revocations
 
     def judge(self, certificate: Certificate, issued: int, now: int, direct: bool) -> None:
-        """Return if a statement that `certificate` signed at `issued` may be accepted at `now` (DESIGN §4, Validity).
+        """Return if a statement that `certificate` signed at `issued` may be accepted at `now` (docs/formats.md §4).
 
         Straight from its signer (`direct`): issued at most DIRECT_SKEW ahead of now (else ClockSkew), and the
         certificate valid then and now and not revoked; it may be old, because a durable queue repeats the very same

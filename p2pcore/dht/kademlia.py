@@ -1,7 +1,7 @@
 """Kademlia as the lookup service of §2.1: the substrate that nodes, gateways and agents are given.
 
 A network with fewer than BUCKET_SIZE other nodes fits the table: a lookup then answers from it without any datagram
-while it is fresh (DESIGN §6 measured what a crawl costs), and verifies what is not before returning it.
+while it is fresh (asking everybody anew costs far more), and verifies what is not before returning it.
 """
 
 import asyncio

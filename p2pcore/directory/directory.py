@@ -40,7 +40,7 @@ class Directory(UserListing, MachineListing, Publications):
         return revoked
 
     def set_replication(self, k: int, w: int, *, beforehand: bool = False) -> None:
-        """Let every object have k copies of which w must be on disk before success, from now on (DESIGN §6).
+        """Let every object have k copies of which w must be on disk before success, from now on.
 
         `beforehand`: the nodes will join later; until w of them run nothing is stored. Raises ReplicationRefused unless
         k/2 < w <= k and at least k nodes are listed (k = 1 is always possible).

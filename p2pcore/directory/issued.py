@@ -37,7 +37,7 @@ class IssuedCertificate:
 
     @property
     def renewable_from(self) -> int:
-        """Half of its lifetime, in ms since 1970 (DESIGN §4 Validity)."""
+        """Half of its lifetime, in ms since 1970 (docs/formats.md §5)."""
         return (self.not_before + self.not_after) // 2
 
 

@@ -1,4 +1,4 @@
-"""How a machine becomes part of the domain: invitation → request → answer → identity (DESIGN §4, Joining).
+"""How a machine becomes part of the domain: invitation → request → answer → identity (docs/formats.md §10).
 
     directory: Admissions.invite  →  Invitation   who it may become, the CA, contacts, a one-time code
     newcomer:  new_identity       →  Identity     fresh private keys, saved before anything is sent

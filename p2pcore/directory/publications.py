@@ -10,7 +10,7 @@ from p2pcore.records import PublishedVersion, VersionStatement
 
 
 class Publications(Base):
-    """Versions to publish, when each is due, and renewal from half-time (DESIGN §4)."""
+    """Versions to publish, when each is due, and renewal from half-time (docs/formats.md §5)."""
 
     def current_record(self) -> PublishedVersion:
         """Return the newest domain record, signed; a new version where something changed or the last is a day old.

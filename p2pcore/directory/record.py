@@ -90,7 +90,7 @@ def _build(book: Book, domain: str, epoch: int, time: int) -> DomainRecord:
 
 
 def recent(history: tuple[Replication, ...], now: int) -> tuple[Replication, ...]:
-    """Return what held at any time since the oldest object that may still live was issued (DESIGN §6)."""
+    """Return what held at any time since the oldest object that may still live was issued (replication.1)."""
     ended = [index for index, replication in enumerate(history) if replication.since <= now - params.MAX_LIFETIME]
     return history[ended[-1] :] if ended else history
 

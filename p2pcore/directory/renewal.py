@@ -65,7 +65,7 @@ def renew(book: Book, authority: Authority, signer: Signer, certificate: IssuedC
 def issue_time(book: Book, role: Role, name: str, now: int) -> int:
     """Return `now`, or as much later as it takes for a later notBefore than all earlier certificates of this name.
 
-    A certificate's version is its notBefore (DESIGN §4), in whole seconds: the successor must win.
+    A certificate's version is its notBefore (docs/formats.md §4), in whole seconds: the successor must win.
     """
     earlier = [issued.not_before for issued in book.issued.by_name(role, name)]
     return max([now, *(before + params.NOT_BEFORE_SETBACK + params.SECOND for before in earlier)])

@@ -1,4 +1,4 @@
-"""New keys for a user who has a certificate: request from her agent, answer of the directory (DESIGN §4).
+"""New keys for a user who has a certificate: request from her agent, answer of the directory (docs/formats.md §10).
 
 agent:     new_keys          →  Identity    fresh private keys, saved before anything is sent; old HPKE keys behind
 agent:     make_key_request  →  KeyRequest  new public keys, signed by the key in use and by the new one

@@ -45,7 +45,7 @@ class CertificateBook:
 
 
 def receivable(certificate: Certificate, trust: Trust, now: int) -> Certificate:
-    """Return `certificate` if mail may be sealed to it at `now` (DESIGN §4). Raises CertificateRefused."""
+    """Return `certificate` if mail may be sealed to it at `now` (docs/formats.md §5). Raises CertificateRefused."""
     recently = now
     if certificate.not_after < now <= certificate.not_after + params.EXPIRED_USER_RECEIVES:
         recently = certificate.not_after

@@ -1,4 +1,4 @@
-"""Whether inboxes take entries now, asked before the mail itself arrives (DESIGN §5)."""
+"""Whether inboxes take entries now, asked before the mail itself arrives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -133,7 +133,7 @@ def _draft(order: Order, signer: Signer, now: int, random: Random) -> list[State
         raise TooLarge(f"{len(parts)} recipients of one body, not within {params.MAX_DELETE_RIGHTS}")
     if sealed.sealed_size > params.MAX_BODY:
         raise TooLarge(f"sealed body of {sealed.sealed_size} octets, over {params.MAX_BODY}")
-    identifier = f"<{random(16).hex()}@{signer.certificate.domain}>"  # never the sender's Message-ID (DESIGN §5)
+    identifier = f"<{random(16).hex()}@{signer.certificate.domain}>"  # never the sender's Message-ID
     secrets_ = [random(32) for _ in parts]
     expires = now + params.OBJECT_LIFETIME
     body = ObjectStatement(

@@ -1,4 +1,4 @@
-"""Whether statements that a node gave for an inbox hold: signature, role, and the right inbox (DESIGN §4)."""
+"""Whether statements that a node gave for an inbox hold: signature, role, and the right inbox (docs/formats.md §4)."""
 
 import asyncio
 from collections.abc import Callable, Sequence

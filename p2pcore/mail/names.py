@@ -1,4 +1,4 @@
-"""The domain as this process knows it: its newest record, and whom an address means (§3.1 step 1, DESIGN §4).
+"""The domain as this process knows it: its newest record, and whom an address means (§3.1 step 1).
 
 The record is versioned and signed by the directory. What was adopted once is on disk before it counts, and nothing
 adopted ever goes back. It is asked for every HEAD_INTERVAL, and at once when a directory's head that some reply carried

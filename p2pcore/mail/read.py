@@ -21,8 +21,9 @@ from p2pcore.mail.watch import Watch
 from p2pcore.records import AcknowledgeStatement, EntryStatement, InboxPage, SignedStatement
 
 _BATCHES = 4  # pages waiting for the reader; more wait on their nodes
-_TOGETHER = 0.15  # seconds that a reader who was given several entries at once waits before she is given more
-_GATHER = 0.3  # seconds at most that a busy reader's nodes are not asked again
+_EACH = 0.01  # seconds per entry that a reader who was given several at once waits before she is given more
+_TOGETHER = 0.3  # and at most
+_GATHER = 0.6  # seconds at most that a busy reader's nodes are not asked again
 _PLACEMENT = 5 * params.MINUTE  # between lookups of the inbox's nodes without any change noticed
 _SETTLE = 1.0  # seconds that changes of the routing table are gathered for, before one lookup
 _OLDER_HOLDERS = params.HOUR  # between reads of nodes past the k closest
@@ -87,7 +88,7 @@ class InboxReader:
         self._moved = asyncio.Event()
         self._wanted = asyncio.Event()  # nothing has been found since the reader last waited
         self._wanted.set()
-        self._several = False  # the last batch had more than one entry
+        self._pause = 0.0  # seconds until the next batch is asked for
         self._tasks = Tasks()
 
     async def start(self) -> None:
@@ -107,14 +108,14 @@ class InboxReader:
         While nobody takes them, pages are not asked for: memory is bounded by a few pages per node, and what is
         found while the reader is busy with a batch comes together when it asks for the next.
         """
-        if self._several:  # more are under way: asked for in one go they cost a fraction
-            await asyncio.sleep(_TOGETHER)
+        if self._pause:  # more are under way: asked for in one go they cost a fraction
+            await asyncio.sleep(self._pause)
         if self._queue.empty():
             self._wanted.set()
         batch = list(await self._queue.get())
         while not self._queue.empty():
             batch.extend(self._queue.get_nowait())
-        self._several = len(batch) > 1
+        self._pause = min(_EACH * len(batch), _TOGETHER) if len(batch) > 1 else 0.0
         return batch
 
     def reopen(self, entry: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Injecting one message: its body and every recipient's entry on w nodes before anybody says "stored" (DESIGN §6).
+"""Injecting one message: its body and every recipient's entry on w nodes before anybody says "stored".
 
 A small body and the entries for the same node travel in one request, which the node commits in one transaction, the
 entries only if it took the body; entries for other nodes follow when the body has its quorum. A large body goes first,
@@ -33,8 +33,8 @@ from p2pcore.records import (
 )
 
 _ROUND = 256  # messages of one signing round: some 50 ms of sealing at most
-_SMALL_ROUND = 16  # entries sealed and signed on the event loop: some 2 ms
-_COMPANY = 0.02  # seconds that a message waits for others to be signed with, while earlier ones are being stored
+_SMALL_ROUND = 24  # entries sealed and signed on the event loop: some 3 ms
+_COMPANY = 0.06  # seconds that a message waits for others to be signed with, while earlier ones are being stored
 
 
 @dataclass(frozen=True, slots=True)

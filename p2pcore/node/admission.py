@@ -18,7 +18,6 @@ from p2pcore.records import (
     SignedStatement,
     VersionStatement,
     encode,
-    identity,
 )
 
 S = TypeVar("S", ObjectStatement, EntryStatement, AcknowledgeStatement, VersionStatement, HeadStatement)
@@ -35,7 +34,7 @@ class Admission:
     def statement(self, kind: type[S], signed: SignedStatement, carrier: Certificate) -> Admitted[S]:
         """Return a statement that `carrier` presents to be stored.
 
-        It is the signer's own ("direct", DESIGN §4) or comes through repair from a node. Raises what
+        It is the signer's own ("direct", docs/formats.md §4) or comes through repair from a node. Raises what
         StatementVerifier.verify does, Malformed where it is of another kind, NotAuthorised where a third carries it.
         """
         direct = self._is_own(signed.statement.signer, carrier)
@@ -69,11 +68,11 @@ class Admission:
         if isinstance(statement, ObjectStatement) and statement.size > params.MAX_BODY:
             raise TooLarge(f"object of {statement.size} octets, over {params.MAX_BODY}")
         try:
-            certificate = self._verifier.verify(signed, direct=direct)
+            certificate, own_identity = self._verifier.identified(signed, direct=direct)
         except UnknownCertificate:
             self.recall(statement.signer)
-            certificate = self._verifier.verify(signed, direct=direct)
-        return Admitted(signed, statement, identity(statement), encode(signed), certificate)
+            certificate, own_identity = self._verifier.identified(signed, direct=direct)
+        return Admitted(signed, statement, own_identity, encode(signed), certificate)
 
     def recall(self, fingerprint: bytes) -> None:
         """Give our trust a certificate that the database holds. Raises UnknownCertificate."""

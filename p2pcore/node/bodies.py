@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
@@ -60,31 +60,24 @@ class BodyFiles:
         Raises Tampered where they are not `size` octets of this SHA-256, NodeFull where the disk takes no more. Nothing
         is left behind by a failure or a cancellation.
         """
-        loop = asyncio.get_running_loop()
-        name = secrets.token_hex(16)
-        path = self._incoming / name
-        hasher = hashlib.sha256()
+        arriving = _Arriving(self._incoming / secrets.token_hex(16), size, digest)
+        name = arriving.path.name
         received = 0
         unwritten = Gathered(params.SEGMENT_SIZE)
         kept = False
-        file = await loop.run_in_executor(self._threads, _create, path)
         try:
             async for piece in pieces:
                 received += len(piece)
                 if received > size:
                     break
-                if unwritten.add(piece):
-                    await _to_its_end(loop.run_in_executor(self._threads, _write, file, hasher, unwritten.take()))
-            await _to_its_end(loop.run_in_executor(self._threads, _write, file, hasher, unwritten.take()))
-            if received != size or hasher.digest() != digest:
-                raise Tampered(f"body of {received} octets is not the {size} octets with digest {digest.hex()}")
-            await _to_its_end(loop.run_in_executor(self._threads, self._keep, file, path))
+                if unwritten.add(piece) and received < size:
+                    await self._on_thread(arriving.write, unwritten.take())
+            await self._on_thread(self._finish, arriving, unwritten.take())
             kept = True
         except OSError as error:
             raise NodeFull(f"disk: {error.strerror}") from error
         finally:
-            file.close()
-            path.unlink(missing_ok=True)
+            arriving.discard()
             if not kept:  # cancelled while it was being kept: nobody would ever name it
                 self.path(name).unlink(missing_ok=True)
         return name
@@ -117,6 +110,13 @@ class BodyFiles:
                 start += len(piece)
                 yield piece
 
+    async def _on_thread(self, work: Callable[..., None], *arguments: object) -> None:
+        await _to_its_end(asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments))
+
+    def _finish(self, arriving: "_Arriving", last: list[bytes]) -> None:
+        """Write what came last, check the whole, and keep it: for most bodies all there is to do, in one turn."""
+        self._keep(arriving.checked(last), arriving.path)
+
     def _keep(self, file: BinaryIO, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
@@ -146,16 +146,46 @@ async def _to_its_end(call: "asyncio.Future[T]") -> T:
         raise
 
 
+class _Arriving:
+    """A body on its way into the file at `path`, which the first write makes. Used by one thread at a time."""
+
+    def __init__(self, path: Path, size: int, digest: bytes) -> None:
+        self.path = path
+        self._size = size
+        self._digest = digest
+        self._hasher = hashlib.sha256()
+        self._written = 0
+        self._file: BinaryIO | None = None
+
+    def write(self, pieces: list[bytes]) -> None:
+        """Append `pieces`. Raises OSError."""
+        if self._file is None:
+            self._file = _create(self.path)
+        for piece in pieces:
+            self._hasher.update(piece)
+            self._written += len(piece)
+            view = memoryview(piece)
+            while view:
+                view = view[self._file.write(view) :]
+
+    def checked(self, last: list[bytes]) -> BinaryIO:
+        """Append the `last` pieces and return the file. Raises Tampered where it is not the body, OSError."""
+        self.write(last)
+        if self._written != self._size or self._hasher.digest() != self._digest:
+            expected = f"{self._size} octets with digest {self._digest.hex()}"
+            raise Tampered(f"body of {self._written} octets is not the {expected}")
+        assert self._file is not None
+        return self._file
+
+    def discard(self) -> None:
+        """Close the file, and remove it where it was not kept under another name."""
+        if self._file is not None:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
+
+
 def _create(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", buffering=0)
-
-
-def _write(file: BinaryIO, hasher: "hashlib._Hash", pieces: list[bytes]) -> None:
-    for piece in pieces:
-        hasher.update(piece)
-        view = memoryview(piece)
-        while view:
-            view = view[file.write(view) :]
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""What one round of repair does with items that are held here: offers them to who should hold them too (DESIGN §6).
+"""What one round of repair does with items that are held here: offers them to who should hold them too.
 
 A lookup per neighbourhood (neighbourhoods.py) says who that is; per peer the identities are offered. What a peer
 answers to be over is ended here too, once it has proved that (settlement.py): a node that was down while mail was read

@@ -1,4 +1,4 @@
-"""Inboxes: append, acknowledge, read by cursor (§2.1; DESIGN §5). Works on a transaction or reading connection.
+"""Inboxes: append, acknowledge, read by cursor (§2.1). Works on a transaction or reading connection.
 
     state of an entry             row in entries   row in marks   an append gives      an acknowledgement gives
     unknown                       no               no             waiting              acknowledged (it may come later)

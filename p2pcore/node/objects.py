@@ -1,4 +1,4 @@
-"""Sealed bodies under their keys: store, find, delete by revealed secrets (§2.1; DESIGN §5). Works on a transaction.
+"""Sealed bodies under their keys: store, find, delete by revealed secrets (§2.1). Works on a transaction.
 
     state                    row in objects   tombstones           a Store gives        a Deletion gives
     unknown                  none             none                 held                 foretold

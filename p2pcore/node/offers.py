@@ -1,4 +1,4 @@
-"""What is here, named by identities, for nodes that compare what they hold (DESIGN §6, Repair)."""
+"""What is here, named by identities, for nodes that compare what they hold (docs/formats.md §8)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Repair: a node compares what it holds with the other closest nodes and passes on what they lack (DESIGN §6).
+"""Repair: a node compares what it holds with the other closest nodes and passes on what they lack (docs/repair.md).
 
 A round over everything, at the start and every hour, walks kind by kind, tombstones and acknowledgements first. In
 between rounds are smaller:

@@ -1,4 +1,4 @@
-"""What became of items that a node still holds: the proofs of their end, given and asked for (DESIGN §6, Repair).
+"""What became of items that a node still holds: the proofs of their end, given and asked for (docs/formats.md §8).
 
 A node that was down while mail was read comes back with all of it. Its offers are answered with what is settled
 (OfferReply), and it asks for the proofs: acknowledgements, which carry their owner's signature, and the secrets of

@@ -1,4 +1,4 @@
-"""Certificates and domain records: the only mutable kind, the highest version wins (DESIGN §4, Versioned objects).
+"""Certificates and domain records: the only mutable kind, the highest version wins (docs/formats.md §4).
 
 A version is ordered by (epoch, time), then by digest, so that all nodes agree where a signer used a time twice.
 """

@@ -35,7 +35,7 @@ class RetiredKeys(Record, frozen=True, tag="retired-keys.1"):
 
 
 class DuplicateKey(Record, frozen=True, tag="duplicate.1"):
-    """SHA-256 of this names "the same message, again" (DESIGN §6): same envelope, same verdicts, same octets."""
+    """SHA-256 of this names "the same message, again" (docs/flow.md §8): same envelope, same verdicts, same octets."""
 
     reverse_path: Path
     forward_path: Path

@@ -125,7 +125,7 @@ def _network(tmp_path_factory: pytest.TempPathFactory, machines: Machines, hosts
         add_users(ask, "alice", "bob")
         network = Network(site, Insider(site, ask, "waiting"), Insider(site, ask, "other"))
         ask("postmaster", address=network.address("alice"))
-        for alias, users in (("both", ("alice", "bob")), ("absent", ("waiting", "other"))):
+        for alias, users in (("both", ("alice", "bob")), ("absent", ("waiting", "other")), ("büro", ("alice",))):
             ask("alias-set", alias=network.address(alias), targets=[network.address(user) for user in users])
     machines.start(site)
     return network

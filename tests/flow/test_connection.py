@@ -1,5 +1,8 @@
 """Step 1: an outside MTA connects, and RCPT is answered."""
 
+import unicodedata
+from typing import Literal
+
 import pytest
 
 from tests.flow.conftest import Network, Several
@@ -15,7 +18,9 @@ def test_greeting(network: Network) -> None:
 
 
 def test_extensions(network: Network) -> None:
-    """EHLO offers SIZE, 8BITMIME, SMTPUTF8, PIPELINING, STARTTLS and ENHANCEDSTATUSCODES, and nothing else."""
+    """EHLO offers SIZE, 8BITMIME, SMTPUTF8, PIPELINING, STARTTLS, ENHANCEDSTATUSCODES, DSN and CHUNKING, and nothing
+    else.
+    """
     with Mta(network.smtp) as mta:
         first, *keywords = mta.say(f"EHLO {HELO}").splitlines()
     assert first == f"250-{network.hostname}"
@@ -26,6 +31,8 @@ def test_extensions(network: Network) -> None:
         "PIPELINING",
         "STARTTLS",
         "ENHANCEDSTATUSCODES",
+        "DSN",
+        "CHUNKING",
     }
 
 
@@ -78,6 +85,21 @@ def test_plus_tag(network: Network) -> None:
         assert mta.content(message()).startswith("250")
     (received,) = network.waiting.received()
     assert received.notification.forward_path == tagged
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_internationalised(network: Network, form: Literal["NFC", "NFD"]) -> None:
+    """RCPT for an address that is not ASCII is answered 250 where MAIL had SMTPUTF8, in any normal form, and 553 5.6.7
+    where it had not.
+    """
+    command = f"RCPT TO:<{unicodedata.normalize(form, network.address('BÜRO'))}>"
+    with Mta(network.smtp) as mta:
+        mta.say(f"EHLO {HELO}")
+        mta.say(f"MAIL FROM:<{SENDER}>")
+        assert mta.say(command).startswith("553 5.6.7 ")
+        mta.say("RSET")
+        mta.say(f"MAIL FROM:<{SENDER}> SMTPUTF8")
+        assert mta.say(command) == "250 2.1.5 recipient ok"
 
 
 @pytest.mark.parametrize("address", ["postmaster", "PostMaster", "postmaster@flow.test"])

@@ -47,6 +47,20 @@ def test_large(network: Network, alice: Reader) -> None:
     alice.wait_for(content)
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"."])
+def test_chunks(network: Network, alice: Reader, end: bytes) -> None:
+    """A content in chunks (BDAT) comes out octet for octet too, whether or not it ends in CRLF."""
+    content = message() + b".\r\n..\r\nQUIT" + end
+    with Mta(network.smtp) as mta:
+        mta.say(f"EHLO {HELO}")
+        mta.say(f"MAIL FROM:<{SENDER}>")
+        mta.say(f"RCPT TO:<{network.address('alice')}>")
+        assert mta.raw(b"BDAT 100\r\n" + content[:100]) == "250 2.0.0 100 octets received"
+        last = mta.raw(f"BDAT {len(content) - 100} LAST\r\n".encode() + content[100:])
+    assert last.startswith("250 2.6.0 stored on 1 of 1 nodes")
+    assert split(alice.message(alice.wait_for(content)), content)
+
+
 @pytest.mark.parametrize("name", _REFUSED)
 def test_refused(network: Network, name: str) -> None:
     """A NUL, a bare CR, a bare LF or a line over 64 KiB is answered 554 5.6.0, and nothing is stored."""

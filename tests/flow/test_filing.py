@@ -59,6 +59,19 @@ def test_not_the_same(network: Network, bob: Reader, other: str) -> None:
     bob.wait_until(before + 2)
 
 
+def test_claimed_results(network: Network, alice: Reader) -> None:
+    """Authentication-Results in our own name that a mail came with is renamed X-Claimed-Auth-Results where it stands,
+    and not one other octet changes.
+    """
+    names = (network.hostname, "mx.bank.example", f'"{DOMAIN}" 1')
+    forged = [f"Authentication-Results: {name}; dmarc=pass header.from=bank.example\r\n".encode() for name in names]
+    sent = b"".join(forged) + message() + forged[0]
+    assert network.send(sent, "alice").startswith("250")
+    marked = [field.replace(b"Authentication-Results", b"X-Claimed-Auth-Results") for field in forged]
+    shown = sent.replace(forged[0], marked[0], 1).replace(forged[2], marked[2], 1)
+    alice.wait_for(shown)
+
+
 def test_quarantine(network: Network, alice: Reader) -> None:
     """Mail that fails the DMARC policy "quarantine" of its author's domain is accepted and filed in Junk."""
     content = message(author="ceo@quarantine.example")

@@ -10,7 +10,7 @@ from p2pcore.crypto.notifications import open_notification
 from p2pcore.errors import Tampered
 from tests.flow.conftest import Network
 from tests.flow.insider import Received
-from tests.flow.mta import HELO, SENDER, message
+from tests.flow.mta import HELO, SENDER, Mta, message
 from tests.flow.reader import Reader, split
 
 
@@ -70,6 +70,21 @@ def test_trace_block(network: Network, alice: Reader) -> None:
     assert f"Received: from {HELO} (unknown [127.0.0.1]) by {network.hostname} with ESMTP id " in text
     assert f" for <{network.address('alice')}>; " in text
     assert f"Authentication-Results: {network.hostname}; spf=pass smtp.mailfrom={SENDER}; dkim=none" in text
+
+
+def test_original_recipient(network: Network) -> None:
+    """An ORCPT that is not the forward-path goes to its recipient alone, as Original-Recipient behind the trace
+    fields.
+    """
+    with Mta(network.smtp) as mta:
+        mta.say(f"EHLO {HELO}")
+        mta.say(f"MAIL FROM:<{SENDER}>")
+        mta.say(f"RCPT TO:<{network.waiting.address}> ORCPT=rfc822;list@sender.example")
+        mta.say(f"RCPT TO:<{network.other.address}> ORCPT=rfc822;{network.other.address}")
+        mta.say("DATA")
+        assert mta.content(message()).startswith("250")
+    assert _only(network).notification.trace.endswith(b"Original-Recipient: rfc822; list@sender.example\r\n")
+    assert b"Original-Recipient" not in network.other.received()[0].notification.trace
 
 
 def test_blind_copies(network: Network) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from tests.flow.conftest import Network, Several
 from tests.flow.disk import wait_until
-from tests.flow.mta import Mta, message, send
+from tests.flow.mta import HELO, Mta, message, send
+from tests.flow.reader import Reader
 
 
 def test_text(network: Network) -> None:
@@ -25,6 +26,29 @@ def test_on_disk(network: Network) -> None:
     network.send(message(), "absent")
     assert disk.objects() == objects + 1
     assert (disk.entries_of(mine), disk.entries_of(hers)) == (before[0] + 1, before[1] + 1)
+
+
+def test_report(network: Network, bob: Reader) -> None:
+    """A sender whom SPF shows to be who she says gets the report that she asked for (NOTIFY=SUCCESS): stored on N of K
+    nodes.
+    """
+    before, content = bob.count(), message()
+    with Mta(network.smtp) as mta:
+        mta.say(f"EHLO {HELO}")
+        mta.say(f"MAIL FROM:<{network.address('bob')}> ENVID=flow-1")
+        mta.say(f"RCPT TO:<{network.waiting.address}> NOTIFY=SUCCESS")
+        mta.say("DATA")
+        assert mta.content(content).startswith("250 2.6.0 ")
+    bob.wait_until(before + 1)
+    report = bob.message(max(bob.messages("*")))
+    assert report.startswith(b"Return-Path: <>\r\n")
+    for line in (
+        b"Original-Envelope-Id: flow-1",
+        f"Final-Recipient: rfc822; {network.waiting.address}".encode(),
+        b"Action: relayed",
+        b"Diagnostic-Code: x-p2pmail; stored on 1 of 1 nodes",
+    ):
+        assert b"\r\n" + line + b"\r\n" in report
 
 
 def test_quorum(several: Several) -> None:

@@ -9,6 +9,7 @@ from dnslib import QTYPE, RCODE, RR, TXT, DNSRecord
 from p2pcore.endpoint import Endpoint
 
 _TEXTS = {
+    "flow.test.": "v=spf1 ip4:127.0.0.0/8 -all",
     "sender.example.": "v=spf1 ip4:127.0.0.0/8 -all",
     "quarantine.example.": "v=spf1 -all",
     "_dmarc.quarantine.example.": "v=DMARC1; p=quarantine",

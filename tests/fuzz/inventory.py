@@ -32,6 +32,19 @@ READERS: Final[dict[str, str]] = {
         "tests/gateway/outbound/test_sts_policy.py::test_any_records_name_an_identifier_or_nothing"
     ),
     "gateway.smtp.checked_header:CheckedHeader.feed": "tests/fuzz/test_smtp_wire.py::test_any_stream_to_an_agent",
+    "gateway.mail.claims:authserv_id": (
+        "tests/gateway/mail/test_claims.py::test_any_octets_have_an_identifier_or_none"
+    ),
+    "gateway.mail.claims:claims": "tests/gateway/mail/test_claims.py::test_any_header_is_searched",
+    "gateway.smtp.body_hashes:BodyHashes.update": (
+        "tests/gateway/smtp/test_body_hashes.py::test_blocks_hash_like_the_whole"
+    ),
+    "gateway.smtp.commands:parse_bdat": (
+        "tests/gateway/smtp/test_chunking.py::test_any_argument_is_a_chunk_or_refused"
+    ),
+    "gateway.smtp.data:ChunkScanner.feed": (
+        "tests/gateway/smtp/test_chunking.py::test_chunks_come_out_as_they_were"
+    ),
     "gateway.smtp.data:ContentScanner.feed": "tests/gateway/smtp/test_data.py::test_only_crlf_dot_crlf_ends_content",
     "gateway.smtp.data:HeaderScanner.feed": (
         "tests/gateway/smtp/test_data.py::test_header_ends_at_the_first_empty_line"

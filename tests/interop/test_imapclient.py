@@ -1,7 +1,7 @@
 """IMAPClient, a library that people write their own mail programs with, does everyday work."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -119,11 +119,12 @@ def test_modseq(client: IMAPClient, user: User) -> None:
 
 def test_refusals(client: IMAPClient) -> None:
     """What cannot be done is said, and the session goes on."""
-    for attempt in (
+    attempts: list[Callable[[], object]] = [
         lambda: client.select_folder("Nirgends"),
         lambda: client.delete_folder("INBOX"),
         lambda: client.create_folder("Sent"),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(exceptions.IMAPClientError):
             attempt()
     client.noop()

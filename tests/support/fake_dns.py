@@ -11,7 +11,8 @@ from p2pcore.endpoint import Endpoint
 
 
 class FakeDns:
-    """Answers from `zone` (lines of a zone file); names that are not there do not exist, `broken` ones get SERVFAIL.
+    """Answers from `zone` (lines of a zone file); names that are not there do not exist, `broken` ones ("name", or "name TYPE")
+    get SERVFAIL.
 
     `asked` counts questions as (name, type).
     """
@@ -68,7 +69,7 @@ class FakeDns:
         name = str(question.q.qname).rstrip(".").lower()
         kind = str(QTYPE[question.q.qtype])
         self.asked[name, kind] += 1
-        if name in self.broken:
+        if {name, f"{name} {kind}"} & self.broken:
             reply.header.rcode = RCODE.SERVFAIL
             return cast(bytes, reply.pack())
         here = [record for record in self._records if str(record.rname).rstrip(".").lower() == name]

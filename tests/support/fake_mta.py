@@ -51,25 +51,29 @@ class FakeMta:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         """Listen; with `tls` from the first octet."""
-        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
-        self._server = await asyncio.start_server(self._serve, host, port, limit=1 << 24, ssl=tls)
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+        self._server = await asyncio.start_server(self._accept, host, port, limit=1 << 24, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         self._server.close()
-        tasks = [task for task in self._open.values() if task is not None]
-        for task in tasks:
+        open_now = dict(self._open)
+        for task in open_now.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*open_now.values(), return_exceptions=True)
+        for writer in open_now:  # a task that had not begun closes nothing
+            writer.transport.abort()
         await self._server.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._open[writer] = asyncio.current_task()
+        self._open[writer] = asyncio.create_task(self._serve(reader, writer, self.connections), name="fake mta")
         self.most_at_once = max(self.most_at_once, len(self._open))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> None:
         try:
             if not self._drops("connect"):
-                await _Session(self, reader, writer, self.connections).run()
+                await _Session(self, reader, writer, connection).run()
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
             pass  # stream servers report a cancelled handler as an error
         finally:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.database import open_encrypted
 from gateway.mailbox import expunged
-from gateway.mailbox.database import SCHEMA_VERSION
 from gateway.mailbox.expunged import runs
 from gateway.mailbox.model import DELETED, NewMessage
+from gateway.mailbox.schema import SCHEMA_VERSION
 from gateway.mailbox.store import MailStore
 
 _KEY = bytes(32)
@@ -71,7 +71,11 @@ async def test_store_of_an_older_layout(tmp_path: Path) -> None:
     await store.expunge(mailbox_id, [1])
     await store.close()
     connection = open_encrypted(tmp_path / "mail.db", _KEY, SCHEMA_VERSION, lambda _: None)
-    connection.execute("DROP TABLE expunged; ALTER TABLE mailboxes DROP COLUMN expunged_floor; PRAGMA user_version = 2")
+    connection.execute(
+        "DROP TABLE expunged; ALTER TABLE mailboxes DROP COLUMN expunged_floor;"
+        " DROP INDEX messages_content; DROP TABLE usual_fields; DROP TRIGGER content_without_fields;"
+        " PRAGMA user_version = 2"
+    )
     connection.close()
     store = await MailStore.open(tmp_path, _KEY)
     assert await store.expunged(mailbox_id, start) is None

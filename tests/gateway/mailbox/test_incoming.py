@@ -66,7 +66,7 @@ async def test_an_entry_is_filed_once(store: MailStore) -> None:
 
 
 async def test_duplicates(store: MailStore) -> None:
-    """One copy of one hash H within 7 days of reception, whatever the order; without H nothing is collapsed."""
+    """One copy of one duplicate hash within 7 days of reception, in any order; without it nothing is collapsed."""
     h = b"H" * 32
     assert await shown(store, incoming(1, duplicate_of=h, day=10), incoming(2, duplicate_of=h, day=17)) == [1, None]
     assert await shown(store, incoming(3, duplicate_of=h, day=3)) == [None]

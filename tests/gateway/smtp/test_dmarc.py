@@ -16,6 +16,7 @@ from gateway.smtp.dmarc import (
     parse_policy,
 )
 from p2pcore.errors import Malformed
+from p2pcore.names import canonical_domain
 
 
 def organisation(domain: str) -> str:
@@ -70,12 +71,24 @@ def test_authors(header: bytes, domains: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [b"", b"Subject: x\r\n\r\n", b"From: nobody\r\n\r\n", b"From: a@\xff\r\n\r\n", b"X-From: a@example.net\r\n\r\n"],
+    [
+        b"",
+        b"Subject: x\r\n\r\n",
+        b"From: nobody\r\n\r\n",
+        b"From: MAILER DAEMON <>\r\n\r\n",
+        b"X-From: a@example.net\r\n\r\n",
+    ],
 )
 def test_no_author(header: bytes) -> None:
-    """Without a readable address in From nothing can be aligned."""
+    """Where From shows no domain nobody's policy is asked for."""
+    assert author_domains(header) == ()
+
+
+@pytest.mark.parametrize("value", [b"a@\xff", b"a@-", b'"boss@bank.example" <>', b"@"])
+def test_no_readable_author(value: bytes) -> None:
+    """What shows something like an address has a usable domain, or is none that can be judged."""
     with pytest.raises(Malformed):
-        author_domains(header)
+        author_domains(b"From: " + value + b"\r\n\r\n")
 
 
 def test_too_many_authors() -> None:
@@ -88,7 +101,8 @@ def test_too_many_authors() -> None:
 def test_any_header_has_authors_or_is_malformed(octets: bytes) -> None:
     """Invariant: nothing but Malformed comes out of a From field."""
     with contextlib.suppress(Malformed):
-        assert author_domains(b"From: " + octets + b"\r\n\r\n")
+        domains = author_domains(b"From: " + octets + b"\r\n\r\n")
+        assert [canonical_domain(domain) for domain in domains] == list(domains)
 
 
 @pytest.mark.parametrize(

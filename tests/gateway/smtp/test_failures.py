@@ -57,7 +57,7 @@ async def test_the_deadline_is_temporary(new_world: WorldMaker) -> None:
 
 
 async def test_an_unexpected_exception_says_nothing(new_world: WorldMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """451 4.3.0; its text is in the log only (DESIGN §8)."""
+    """451 4.3.0; its text is in the log only."""
 
     async def broken(*_: object) -> None:
         raise ValueError("the secret reason")

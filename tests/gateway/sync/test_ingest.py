@@ -11,11 +11,11 @@ import pytest
 from gateway.mailbox.model import Filed, Incoming
 from gateway.mailbox.store import MailStore
 from gateway.sync import ingest as module
-from gateway.sync.ingest import REFUSED_A_DAY, RETRIEVERS, TRIES, Ingest
+from gateway.sync.ingest import REFUSED_A_DAY, TRIES, Ingest
 from gateway.sync.reports import REPORT
 from gateway.sync.rules import SIGNED, UNVERIFIED
 from p2pcore import params
-from p2pcore.errors import CannotKnow, CertificateRefused, NotAuthorised, Tampered, Unreachable
+from p2pcore.errors import CannotKnow, CertificateRefused, NoGoodCopy, NotAuthorised, Tampered, Unreachable
 from p2pcore.mail.retrieve import Retriever
 from p2pcore.records import CleanupTask, Verdicts, decode
 from p2pcore.sim.virtual_time import run_virtually
@@ -394,10 +394,11 @@ def test_what_waits_to_be_filed_is_bounded_in_octets(tmp_path: Path) -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "GROUP_OCTETS", 5 * len(content))
+            patch.setattr(module, "RETRIEVERS", 30)
             patch.setattr(s.store, "file_incoming", file_slowly)
             await s.ingest.take([s.entry(s.notification(content + bytes([65 + n]))) for n in range(100)])
             await s.work(60)
-            assert len(s.replicas.given) <= 5 + 5 + RETRIEVERS
+            assert len(s.replicas.given) <= 5 + 5 + 30
             busy.set()
             s.ingest = s.fresh()
             await s.ingest.take([s.entry(s.notification(content + bytes([65 + n]))) for n in range(100)])
@@ -467,6 +468,7 @@ def test_placeholder_after_a_day(tmp_path: Path) -> None:
         (placeholder,) = await s.messages()
         assert b"Subject: A message for you has not been found yet" in placeholder
         assert b"eve@example.net??Bcc: x" in placeholder
+        assert b"The last time: not now" in placeholder
         assert await s.flags() == [{REPORT}]
         assert await s.owed() == []
         inbox = (await s.store.mailbox("INBOX")).id
@@ -476,6 +478,33 @@ def test_placeholder_after_a_day(tmp_path: Path) -> None:
         await hours(1)
         assert await s.messages() == [TRACE + CONTENT]
         assert await s.messages("Archive") == await s.messages("Trash") == []
+
+    scene(tmp_path, test)
+
+
+def test_bad_copies_are_reported_at_once(tmp_path: Path) -> None:
+    """Where every copy given was bad her mailbox says so after TRIES tries, and nothing is acknowledged or deleted.
+
+    One lying node is enough to bring that about: the message is looked for as before, and takes the report's place.
+    """
+
+    async def test(s: Scene) -> None:
+        notification = s.notification()
+        entry = s.entry(notification)
+        s.replicas.missing(notification, TRIES, lambda _: NoGoodCopy("1 of 3 nodes gave a bad copy (192.0.2.1:4466)"))
+        await s.ingest.take([entry])
+        await s.work()
+        (report,) = await s.messages()
+        assert b"Subject: A message for you came damaged from every machine that has it" in report
+        assert b"1 of 3 nodes gave a bad copy (192.0.2.1:4466)" in report
+        assert b"bob@example.net" in report
+        assert await s.flags() == [{REPORT}]
+        assert (await s.owed(), await s.store.seen([entry.identity])) == ([], frozenset())
+        assert s.given_up == [entry.identity]  # so that the reader meets it again
+        s.ingest = s.fresh()
+        await s.ingest.take([entry])
+        await s.work()
+        assert await s.messages() == [TRACE + CONTENT]
 
     scene(tmp_path, test)
 

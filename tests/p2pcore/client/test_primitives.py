@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pcore import params
+from p2pcore.client import answers, primitives
 from p2pcore.client.primitives import PeerClient
 from p2pcore.crypto.tls import node_server_context
 from p2pcore.dht.contact import Contact
@@ -97,6 +98,29 @@ async def test_octets_other_than_the_digest_are_tampered(tmp_path: Path) -> None
         file.write_bytes(stored.octets[:-1])
         with pytest.raises((Tampered, Unreachable)):
             await client.get_body(running.contact, stored.statement.object_key, stored.statement.digest, _drop)
+
+
+async def test_uploads_of_one_body_share_the_pass_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """k uploads that begin together digest the body once; one that could not read it is no obstacle to the next."""
+    world = World()
+    gateway = world.gateway()
+    stored = body(gateway.signer, world.clock(), os.urandom(300_000))
+    file = tmp_path / "body"
+    passes: list[object] = []
+
+    def counted(prefix: bytes, source: Path | bytes) -> bytes:
+        passes.append(source)
+        return answers.framed_digest(prefix, source)
+
+    monkeypatch.setattr(primitives, "framed_digest", counted)
+    async with running_node(world, tmp_path / "node") as running, client_of(world, gateway) as client:
+        with pytest.raises(FileNotFoundError):
+            await client.put_body(running.contact, stored.signed, file)
+        file.write_bytes(stored.octets)
+        await asyncio.gather(*(client.put_body(running.contact, stored.signed, file) for _ in range(3)))
+        assert len(passes) == 1 + 1
+        [kept] = (running.directory / "bodies").iterdir()
+        assert kept.read_bytes() == stored.octets
 
 
 async def test_what_the_sink_raises_passes_through(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""trust: chains, and DESIGN §4's rules of validity, one test for each."""
+"""trust: chains, and the rules of validity (docs/formats.md §4), one test for each."""
 
 import pytest
 from cryptography import x509

@@ -1,4 +1,4 @@
-"""A message's way through real nodes: published names, injection, reading, retrieval, clean-up (DESIGN §2)."""
+"""A message's way through real nodes: published names, injection, reading, retrieval, clean-up (docs/flow.md)."""
 
 import asyncio
 import hashlib

@@ -49,11 +49,9 @@ def test_any_field_has_one_reading_or_more(value: bytes) -> None:
         assert has_one_reading(value + b" ")
 
 
-@pytest.mark.parametrize(
-    "header", [b"", b"From: \r\n", b"From: nobody\r\n", b"From: a@-\r\n", b"X-From: a@b.example\r\n"]
-)
+@pytest.mark.parametrize("header", [b"From: a@-\r\n", b'From: "ceo@bank.example" <>\r\n', b"From: ceo @\r\n"])
 async def test_without_an_author_there_is_no_way_around_policies(header: bytes, new_world: WorldMaker) -> None:
-    """A message whose From names no domain goes to Junk: no policy can be asked for (RFC 7489 §6.6.1)."""
+    """A message whose From shows an address without a usable domain goes to Junk: no policy can be asked for."""
     with pytest.raises(Malformed):
         author_domains(header + b"Subject: x\r\n\r\n")
     async with new_world(verify="on") as world:
