@@ -22,7 +22,7 @@ $(TOOLS): requirements-dev.lock $(READY)
 run: $(READY) ## a complete one-machine network on loopback, data under ./var
 	$(BIN)/p2pmail demo ./var
 
-test: $(TOOLS) ## every test
+test: $(TOOLS) ## every test that needs no other program
 	$(BIN)/pytest -n auto --dist loadfile
 
 fuzz: $(TOOLS) ## every property and fuzz test, fifty times as long as in `make test`
@@ -32,7 +32,11 @@ fuzz: $(TOOLS) ## every property and fuzz test, fifty times as long as in `make 
 faults: $(TOOLS) ## every fault at every suspension of a mail's way, each a run of its own (half an hour)
 	$(BIN)/python -m tests.faults $(FAULTS)
 
-interop: $(TOOLS) ## real Thunderbird, Postfix, swaks and mbsync against a running p2pmail; installs them where apt works
+stress: $(TOOLS) ## random IMAP clients beside a model of what may be so (three minutes), then servers broken on purpose
+	$(BIN)/python -m tests.stress $(STRESS)
+	$(BIN)/python -m tests.stress --mutations
+
+interop: $(TOOLS) ## real Thunderbird, neomutt, mbsync, swaks and Postfix against a running p2pmail; installs them where apt works
 	sh tests/interop/install.sh
 	$(BIN)/pytest tests/interop -m interop -rs
 

@@ -103,9 +103,10 @@ class AutoconfigSection(Section, frozen=True):
     """The settings that mail readers find by themselves (Thunderbird's autoconfig)."""
 
     listen: Annotated[tuple[Endpoint, ...], _doc("HTTP: where autoconfig.DOMAIN leads, port 80; none: not served")] = ()
-    imap: Annotated[tuple[Endpoint, ...], _doc("as told; none: what this agent listens on, else 127.0.0.1:1143")] = ()
+    imap: Annotated[tuple[Endpoint, ...], _doc("endpoints to tell; none: the agent's here, else 127.0.0.1:1143")] = ()
     submission: Annotated[
-        tuple[Endpoint, ...], _doc("the same; TLS by the port, plain on loopback, else STARTTLS")
+        tuple[Endpoint, ...],
+        _doc("the same, else 127.0.0.1:1587; 993 and 465 mean TLS, loopback plain, others STARTTLS"),
     ] = ()
 
 

@@ -101,7 +101,7 @@ async def _greet(site: Site, passwords: dict[str, str]) -> None:
 
 
 def _send(site: Site, user: str, waiting: Path) -> None:
-    """Hand one welcome message to our own SMTP port; the same octets again are shown once (DESIGN §6)."""
+    """Hand one welcome message to our own SMTP port; the same octets again are shown once (docs/flow.md §8)."""
     endpoint = site.config.smtp.listen[0]
     with smtplib.SMTP(endpoint.host, endpoint.port, local_hostname="localhost", timeout=_PATIENCE) as smtp:
         smtp.sendmail("welcome@p2pmail.example", [f"{user}@{site.config.domain.name}"], waiting.read_bytes())

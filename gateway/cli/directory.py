@@ -78,7 +78,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("revoke")
     def revoke(
-        name: Annotated[str, typer.Argument(help="User's address, gateway's host name, node ID or serial (hex).")],
+        name: Annotated[str, typer.Argument(help="User's address, machine's name, node ID or serial (hex).")],
         config: ConfigFile = DEFAULT_CONFIG,
         compromised: Annotated[bool, typer.Option(help="Its key is in other hands.")] = False,
     ) -> None:

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
             typer.Option(help="Mode of the MTA-STS policy; enforce needs certificates of a public authority."),
         ] = "testing",
     ) -> None:
-        """Print the zone: MX, addresses, SPF, DKIM, DMARC, MTA-STS with its policy file, and SRV for mail readers."""
+        """Print the zone: MX, addresses, SPF, DKIM, DMARC, MTA-STS and its policy file, SRV and autoconfig."""
         site = Site.open(config)
         resolver = Resolver(site.config.outbound.resolvers)
         found = asyncio.run(zone_of(site, domain_record(site), resolver, mta_sts))

@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
     @app.command("invite")
     def invite(
         role: Annotated[Literal["node", "gateway", "user"], typer.Argument(help="What it may become.")],
-        name: Annotated[str, typer.Argument(help="The user's address, or the machine's host name.")],
+        name: Annotated[
+            str, typer.Argument(help="The user's address, the gateway's host name, or any name for a node.")
+        ],
         config: ConfigFile = DEFAULT_CONFIG,
     ) -> None:
         """Print an invitation for a further machine or user; its code works once, for seven days."""
@@ -72,10 +74,12 @@ def register(app: typer.Typer) -> None:
 
     @authority.command("sign")
     def sign(
-        request: Annotated[str, typer.Argument(help="The request that `p2pmail join` printed: " + FILE)],
+        request: Annotated[
+            str, typer.Argument(help="The request that `p2pmail join` or `user rotate` printed: " + FILE)
+        ],
         config: ConfigFile = DEFAULT_CONFIG,
     ) -> None:
-        """Admit a newcomer: uses its invitation's code up, lists it, prints the answer for `p2pmail join --answer`."""
+        """Admit a newcomer (its invitation is then used up) or a user's new keys; prints the answer for `--answer`."""
         print(administer(Site.open(config), "sign", request=read_text(request))["text"], end="")
 
     @app.command("recover")

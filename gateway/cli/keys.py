@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
     @keys.command("unseal")
     def unseal(config: ConfigFile = DEFAULT_CONFIG) -> None:
-        """Take every key here from under its passphrase, to change or drop keys.passphrase before the next start."""
+        """Take every key here from under its passphrase, to change or drop that; only while p2pmail is stopped."""
         site = Site.open(config)
         with site.locked():
             files = site.unseal_keys()

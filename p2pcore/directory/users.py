@@ -113,7 +113,8 @@ class UserListing(Base):
     def set_alias(self, address: str, targets: str | Sequence[str]) -> None:
         """Let mail for `address` go to these users (primary addresses), instead of those it went to.
 
-        "@domain" and "*@domain" stand for every address that nothing else takes (the catch-all). Raises AddressTaken (it is a user's), NoSuchAddress (a target is no user), NotOurDomain, Malformed, TooLarge.
+        "@domain" and "*@domain" stand for every address that nothing else takes (the catch-all). Raises
+        AddressTaken (it is a user's), NoSuchAddress (a target is no user), NotOurDomain, Malformed, TooLarge.
         """
         users = self._users(targets)
         if not users:

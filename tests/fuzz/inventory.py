@@ -42,9 +42,7 @@ READERS: Final[dict[str, str]] = {
     "gateway.smtp.commands:parse_bdat": (
         "tests/gateway/smtp/test_chunking.py::test_any_argument_is_a_chunk_or_refused"
     ),
-    "gateway.smtp.data:ChunkScanner.feed": (
-        "tests/gateway/smtp/test_chunking.py::test_chunks_come_out_as_they_were"
-    ),
+    "gateway.smtp.data:ChunkScanner.feed": ("tests/gateway/smtp/test_chunking.py::test_chunks_come_out_as_they_were"),
     "gateway.smtp.data:ContentScanner.feed": "tests/gateway/smtp/test_data.py::test_only_crlf_dot_crlf_ends_content",
     "gateway.smtp.data:HeaderScanner.feed": (
         "tests/gateway/smtp/test_data.py::test_header_ends_at_the_first_empty_line"

@@ -11,8 +11,9 @@ from p2pcore.endpoint import Endpoint
 
 
 class FakeDns:
-    """Answers from `zone` (lines of a zone file); names that are not there do not exist, `broken` ones ("name", or "name TYPE")
-    get SERVFAIL.
+    """Answers from `zone` (lines of a zone file); names that are not there do not exist.
+
+    `broken` ones ("name", or "name TYPE") get SERVFAIL.
 
     `asked` counts questions as (name, type).
     """

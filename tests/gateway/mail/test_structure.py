@@ -156,7 +156,8 @@ class TestExamples:
         """message/global is a message as message/rfc822 is (RFC 9051 §9 media-message, RFC 6532 §3.7)."""
         message = b"Content-Type: message/global\r\n\r\nSubject: Gr\xc3\xbc\xc3\x9fe\r\n\r\nx\r\n"
         assert parse(message).body == (
-            b'("MESSAGE" "GLOBAL" NIL NIL NIL "7BIT" 23 (NIL {7}\r\nGr\xc3\xbc\xc3\x9fe NIL NIL NIL NIL NIL NIL NIL NIL) '
+            b'("MESSAGE" "GLOBAL" NIL NIL NIL "7BIT" 23 (NIL {7}\r\nGr\xc3\xbc\xc3\x9fe'
+            b" NIL NIL NIL NIL NIL NIL NIL NIL) "
             b'("TEXT" "PLAIN" ("CHARSET" "us-ascii") NIL NIL "7BIT" 3 1) 3)'
         )
 
