@@ -65,8 +65,8 @@ class _Job:
             "done": self.done,
             "total": self.total,
             "ended": self.ended,
-            "lines": self.lines if self.ended else [],
-            "error": self.error,
+            "lines": [_printable(line) for line in self.lines] if self.ended else [],
+            "error": _printable(self.error),
             "exit_code": self.exit_code,
         }
 
@@ -170,6 +170,11 @@ class MailboxJobs:
             f"{address}: as of {_day(about['made'])}. What was there before is in {directory}/replaced-…",
             "Mail readers will download it anew. Her outbox is held if it has mail: `p2pmail status` says so.",
         ], 0
+
+
+def _printable(text: str) -> str:
+    """Return `text` without what a file's name may have that is no UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _day(made: int) -> str:

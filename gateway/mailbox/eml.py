@@ -31,8 +31,9 @@ def write(directory: Path, listing: BinaryIO, uid: int, message: Outside) -> Non
 
 
 def files(directory: Path) -> list[Path]:
-    """Its messages by name. Raises OSError."""
-    return sorted(path for path in directory.iterdir() if path.suffix.lower() == SUFFIX and path.is_file())
+    """Its messages by name; links are not followed. Raises OSError."""
+    found = (path for path in directory.iterdir() if path.suffix.lower() == SUFFIX)
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
 def read(directory: Path, skipped: list[str]) -> Iterator[tuple[Outside, int]]:

@@ -3,7 +3,8 @@
 Above each message's header stand Status, X-Status, X-Keywords (as mutt and Dovecot have them) and X-Internal-Date
 ("seconds minutes-east"), which reading takes off again where all stand there in this order. A line of the message that
 begins with any number of ">" and "From " gets one ">" more. Ends of lines become LF, and CRLF when read; a last line
-without an end gets one.
+without an end gets one. A message begins at the file's first line, and at a line after an empty one that has "From "
+with a mail address or a date: other programs do not quote every line.
 """
 
 import re
@@ -19,7 +20,9 @@ from gateway.mailbox.portable import MOST_MESSAGE, Outside
 
 SUFFIX: Final = ".mbox"
 
-_SEPARATOR = re.compile(rb"From \S*\s+(.*)")
+_DATE = re.compile(rb"\s([A-Za-z]{3})\s+(\d{1,2})\s+(\d{1,2}:\d\d(?::\d\d)?)(?:\s+[A-Z+-][A-Z\d]{1,4})?\s+(\d{4})\b")
+_SENDER = re.compile(rb"From \S+@\S+\s")
+_MOST_SEPARATOR: Final = 1_000  # octets of a line in which its date is looked for
 _TO_QUOTE = re.compile(rb"^(?=>*From )", re.MULTILINE)
 _QUOTED = re.compile(rb">+From ")
 _OURS = re.compile(
@@ -51,11 +54,12 @@ def read(path: Path, skipped: list[str]) -> Iterator[tuple[Outside, int]]:
         date, lines, size, position, number, starts, whole = 0, list[bytes](), 0, 0, 0, True, True
         while line := file.readline(_LINE):
             position += len(line)
-            separator = _SEPARATOR.match(line) if starts else None
-            if separator:
+            separates = starts and line.startswith(b"From ")
+            dated = _DATE.search(line, 0, _MOST_SEPARATOR) if separates else None
+            if separates and (dated or not number or _SENDER.match(line)):  # else it is text that was not quoted
                 if number:
                     yield from _message(path, number, lines, size, date, position, skipped)
-                number, date, lines, size, starts = number + 1, _date(separator[1]), [], 0, False
+                number, date, lines, size, starts = number + 1, _date(dated), [], 0, False
                 continue
             starts = whole and line in (b"\n", b"\r\n")  # a separator stands behind an empty line
             size += len(line)
@@ -64,6 +68,8 @@ def read(path: Path, skipped: list[str]) -> Iterator[tuple[Outside, int]]:
             whole = line.endswith(b"\n")
         if number:
             yield from _message(path, number, lines, size, date, position, skipped)
+        elif position:
+            skipped.append(f"{path}: holds no mail in this format")
 
 
 def _message(
@@ -95,10 +101,12 @@ def _flags(letters: bytes, keywords: bytes) -> frozenset[str]:
     return canonical(frozenset(found | {word for word in words if re.fullmatch(r"[!#-'+-\[\]^-z|~$]+", word)}))
 
 
-def _date(text: bytes) -> int:
-    """Unix seconds of a separator's date, 0 where it is none."""
+def _date(dated: re.Match[bytes] | None) -> int:
+    """Unix seconds of a separator's date, which is in UTC (RFC 4155); 0 where it has none."""
+    if dated is None:
+        return 0
+    month, day, time, year = (word.decode("ascii") for word in dated.groups())
     try:
-        words = text.decode("ascii").split()
-        return int(parsedate_to_datetime(f"{words[0]}, {words[2]} {words[1]} {words[4]} {words[3]} +0000").timestamp())
-    except (ValueError, IndexError, TypeError, OverflowError):
+        return max(int(parsedate_to_datetime(f"{day} {month} {year} {time} +0000").timestamp()), 0)
+    except (ValueError, TypeError, OverflowError):
         return 0

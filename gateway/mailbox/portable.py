@@ -4,13 +4,15 @@ A tree of one format holds one entry per mailbox, and `mailboxes.json` at its ro
 subscribed}. Without that file (a tree of another program) the path is the name, and usual names tell the special use.
 """
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from gateway.mailbox.errors import MailboxError
 from gateway.mailbox.names import DELIMITER, canonical
@@ -20,6 +22,10 @@ INDEX: Final = "mailboxes.json"
 MOST_INDEX: Final = 16 << 20  # octets of an index that is read
 MOST_MESSAGE: Final = 64 << 20  # octets of a message that is imported: what the network carries at most
 MOST_MAILBOXES: Final = 10_000
+
+_FILES: Final = ("cur", "new", "tmp", INDEX, "dovecot-keywords", "messages.jsonl")  # no mailbox has such a path
+_SUFFIXES: Final = (".mbox", ".eml")
+_MOST_LEVEL: Final = 200  # octets; file systems allow 255, and a suffix comes after it
 
 _USUAL: Final = {
     "sent": "\\Sent",
@@ -63,18 +69,27 @@ class Outside:
 
 
 def path_of(name: str, suffix: str = "") -> str:
-    """A file path for a mailbox name: a directory per level, none of them hidden, "..", or one of Maildir's own."""
-    levels = [quote(level, safe=" @+_-.,;!$'()[]=") for level in name.split(DELIMITER)]
-    safe = [
-        f"%{ord(level[0]):02X}{level[1:]}" if level[0] == "." or level in ("cur", "new", "tmp") else level
-        for level in levels
-    ]
-    return "/".join(safe) + suffix
+    """A file path for a mailbox name: a directory per level, none of them hidden, "..", or a file's of some format.
+
+    Of a long level the end is a digest: only the index has its name.
+    """
+    return "/".join(_level(quote(level, safe=" @+_-.,;!$'()[]=")) for level in name.split(DELIMITER)) + suffix
+
+
+def _level(level: str) -> str:
+    if len(level) > _MOST_LEVEL:
+        digest = hashlib.sha256(level.encode()).hexdigest()
+        level = f"{level[: _MOST_LEVEL - len(digest)]}{digest}"
+    if level in _FILES or level.endswith(_SUFFIXES):
+        level = f"{level[:-1]}%{ord(level[-1]):02X}"
+    return f"%2E{level[1:]}" if level[0] == "." else level
 
 
 def name_of(path: str) -> str:
-    """The mailbox name of a path of this or another program. Raises MailboxError."""
-    return canonical(re.sub(r"[*%\x00-\x1f\x7f]", "_", unquote(path)).strip("/"))
+    """The mailbox name of a path of this or another program: what no name may have is replaced. Raises TooLarge."""
+    text = unquote_to_bytes(os.fsencode(path)).decode("utf-8", "replace")
+    text = re.sub(r"[*%\x00-\x1f\x7f-\x9f\u2028\u2029]", "_", text)
+    return canonical(DELIMITER.join(filter(None, text.split(DELIMITER))) or "_")
 
 
 def special_use_of(name: str) -> str | None:

@@ -1,9 +1,11 @@
 """Mail goes out to files and comes in from them with its flags, dates and mailboxes."""
 
+import os
 import tempfile
 import unicodedata
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -46,6 +48,60 @@ async def test_out_and_in_again(store: MailStore, tmp_path: Path, form: Format) 
     wanted["Sent"] = wanted.pop("Gesendet")  # by its special use
     assert await _all(other) == wanted
     await other.close()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_names_that_files_have_too(store: MailStore, tmp_path: Path, form: Format) -> None:
+    """A mailbox named as a file of the tree is, or longer than a file's name may be, goes out and comes in."""
+    names = ["a", "a.mbox", "a.mbox/b", "mailboxes.json", "dovecot-keywords", "INBOX/00000001.eml"]
+    names += ["INBOX/messages.jsonl", "\u4e2d" * 90, "\u4e2d" * 91, "x" * 300 + "/cur", "\u4e2d.mbox"]
+    await store.append("INBOX", MAIL, ["key"], 5, 0)
+    for name in names:
+        await store.create(name)
+        await store.append(name, MAIL, ["key"], 5, 0)
+    assert await export(store, tmp_path / "out", form, quiet) == (1 + len(names), [])
+    other = await MailStore.open(tmp_path / "other", KEY)
+    assert await import_into(other, tmp_path / "out", form, quiet) == (1 + len(names), [])
+    assert await _all(other) == await _all(store)
+    await other.close()
+
+
+def _strange(root: Path, form: Format) -> None:
+    """Three mailboxes with a message each, and a link in the place of another."""
+    for name in (b"caf\xe9", b"a\xc2\x85b", b".x..y" if form == "maildir" else b"plain"):
+        mailbox = root / os.fsdecode(name)
+        path = {"mbox": mailbox, "eml": mailbox / "\udcff.eml", "maildir": mailbox / "cur" / "\udcff.x:2,S"}[form]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((b"From x\n" if form == "mbox" else b"") + b"Subject: x\n\n")
+        path.with_name(f"{path.name}.link.eml").symlink_to(path.name)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_file_names_in_no_utf8(store: MailStore, tmp_path: Path, form: Format) -> None:
+    """What cannot be read of a name becomes U+FFFD, control characters "_"; all mail comes in, no link is followed."""
+    _strange(tmp_path / "theirs", form)
+    assert await import_into(store, tmp_path / "theirs", form, quiet) == (3, [])
+    found = {mailbox.name for mailbox in await store.mailboxes() if mailbox.messages}
+    assert found == {"caf\ufffd", "a_b", "x/y" if form == "maildir" else "plain"}
+
+
+async def test_from_in_a_text_that_is_not_quoted(store: MailStore, tmp_path: Path) -> None:
+    """A line of a text that begins with "From " and has no date ends no message; dates come in several forms."""
+    dates = [b"Mon Jan  1 00:00:01 2024", b"Mon Jan 1 00:00:01 CET 2024", b"Mon Jan  1 00:00:01 2024 +0100"]
+    dates += [b"a b Mon Jan  1 00:00:01 +0000 2024", b"- Mon Jan 1 00:00 2024"]
+    mail = b"Subject: x\r\n\r\nFrom here\r\n\r\nFrom the hills we came, at 8:30\r\n"
+    (tmp_path / "box").write_bytes(b"".join(b"From a@b " + date + b"\r\n" + mail + b"\r\n" for date in dates))
+    assert await import_into(store, tmp_path / "box", "mbox", quiet) == (5, [])
+    assert [(each[0], each[2] // 60 * 60) for each in (await _all(store))["box"]] == 5 * [(mail, 1_704_067_200)]
+
+
+async def test_a_file_that_is_no_mbox(store: MailStore, tmp_path: Path) -> None:
+    """It is said that nothing was found in it; an empty one is an empty mailbox."""
+    (tmp_path / "table").write_bytes(b"a,b\n1,2\n")
+    (tmp_path / "empty").write_bytes(b"")
+    count, notes = await import_into(store, tmp_path / "table", "mbox", quiet)
+    assert (count, len(notes)) == (0, 1)
+    assert await import_into(store, tmp_path / "empty", "mbox", quiet) == (0, [])
 
 
 async def test_maildir_of_another_program(store: MailStore, tmp_path: Path) -> None:
@@ -135,5 +191,5 @@ def test_any_mailbox_name(text: str) -> None:
     name = "/".join(["y", *levels])
     path = path_of(name)
     assert not {"..", ".", "", "cur", "new", "tmp"} & set(path.split("/"))
-    if len(name.encode()) < 500:
+    if all(len(quote(level)) <= 200 for level in levels):
         assert name_of(path) == name
