@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class State:
-    """Sessions, what the limits count, octets held, tasks and open files of this process."""
+    """Sessions, what the limits count, octets held, tasks, and the sockets and files that are open."""
 
     sessions: int
     connections: int
@@ -22,11 +25,22 @@ def state_of(world: Any) -> State:
     """The state of a world's server now."""
     server = world.server
     limits = server._shared.limits
+    ours = (
+        "socket:",
+        "/memfd:",
+        tempfile.gettempdir(),
+    )  # what the interpreter itself opens and closes is not the listener's
     return State(
         sessions=len(server._listeners.connections),
         connections=limits.connections,
         by_group=dict(limits._by_group),
         memory=server.memory.used,
         tasks=len([task for task in asyncio.all_tasks() if task.get_name() == "smtp session"]),
-        descriptors=len(os.listdir("/proc/self/fd")),
+        descriptors=sum(leads_to.startswith(ours) for leads_to in _open_files()),
     )
+
+
+def _open_files() -> Iterator[str]:
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            yield os.readlink(f"/proc/self/fd/{descriptor}")
