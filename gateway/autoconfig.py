@@ -6,13 +6,13 @@ it tells nothing of who has an account.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final, Literal
 from xml.sax.saxutils import escape
 
 from aiohttp import web
 
 from gateway.config import Config
+from gateway.config_rules import ANYWHERE, is_loopback
 from p2pcore.endpoint import Endpoint
 from p2pcore.node.connections import Connections
 
@@ -49,7 +49,7 @@ def offers(config: Config) -> tuple[Offer, ...]:
     implicit = {*config.imaps.listen, *config.submissions.listen} if agent else set()
 
     def offer(kind: Literal["imap", "smtp"], endpoint: Endpoint) -> Offer:
-        host = config.smtp.hostname if endpoint.host in ("", "0.0.0.0", "::") else endpoint.host  # noqa: S104  read
+        host = config.smtp.hostname if endpoint.host in ANYWHERE else endpoint.host
         return Offer(kind, host, endpoint.port, _security(endpoint, implicit))
 
     return (*(offer("imap", each) for each in imap), *(offer("smtp", each) for each in submission))
@@ -58,14 +58,7 @@ def offers(config: Config) -> tuple[Offer, ...]:
 def _security(endpoint: Endpoint, implicit: set[Endpoint]) -> Security:
     if endpoint in implicit or endpoint.port in _IMPLICIT_TLS:
         return "SSL"
-    return "plain" if _is_loopback(endpoint.host) else "STARTTLS"  # as the servers themselves have it
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return "plain" if is_loopback(endpoint.host) else "STARTTLS"  # as the servers themselves have it
 
 
 def document(domain: str, servers: Sequence[Offer]) -> str:

@@ -14,7 +14,7 @@ from p2pcore.names import canonical_domain
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _SELECTOR = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")  # RFC 6376 §3.1: sub-domains of RFC 5321
-_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- recognised, not bound
+ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- recognised, not bound
 
 
 class Broken(Exception):
@@ -87,7 +87,7 @@ def _node(config: Config) -> None:
         return
     if config.node.listen.port == 0:
         raise Broken("node.listen: a port is wanted that stays, so that others find the node again")
-    if endpoint.host in _ANYWHERE or endpoint.port == 0:
+    if endpoint.host in ANYWHERE or endpoint.port == 0:
         raise Broken(f"node.advertise: others cannot reach {endpoint}; write the public host:port of this node")
 
 
@@ -158,3 +158,11 @@ _RULES: tuple[Callable[[Config], None], ...] = (
     _resolvers,
     _tls,
 )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a configured host, an IP address or a name, is this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.config import Config
-from gateway.config_rules import relay_endpoint
+from gateway.config_rules import is_loopback, relay_endpoint
 from gateway.doctor.zone import Zone
 from gateway.errors import ConfigurationError
 from gateway.outbound.sts_policy import Mode
@@ -68,7 +68,7 @@ def services(config: Config) -> dict[str, int]:
     }
     found = {}
     for name, endpoints in listening.items():
-        ports = [endpoint.port for endpoint in endpoints if not _is_loopback(endpoint.host)]
+        ports = [endpoint.port for endpoint in endpoints if not is_loopback(endpoint.host)]
         if ports:
             found[name] = _PORTS[name] if _PORTS[name] in ports else ports[0]
     return found
@@ -100,10 +100,3 @@ def _is_public(host: str) -> bool:
     except ValueError:
         return False
     return not (address.is_private or address.is_unspecified)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
