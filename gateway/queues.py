@@ -13,7 +13,10 @@ from gateway.relaying import Relaying
 
 
 class Queues:
-    """The commands. Items of the gateway's queue are known by number, those of outboxes by submission ID."""
+    """The commands. Items of the gateway's queue are known by number, those of outboxes by submission ID.
+
+    Mail moves from an outbox to the queue, so outboxes are read first: what moves is seen twice, never missed.
+    """
 
     def __init__(self, relaying: Relaying | None, outboxes: Callable[[], Mapping[str, Outbox]]) -> None:
         self._relaying = relaying
@@ -31,15 +34,16 @@ class Queues:
 
         What waits only for its copy in Sent to be filed is not counted, nor listed or tried.
         """
-        queued = len(await self._relaying.queue.items()) if self._relaying else 0
         statuses = [await outbox.status() for outbox in self._outboxes().values()]
+        queued = len(await self._relaying.queue.items()) if self._relaying else 0
         return {"queue": queued, "outboxes": sum(status.waiting for status in statuses)}
 
     async def _list(self, _: dict[str, Any]) -> list[dict[str, Any]]:
-        items = [_item(item) for item in await self._relaying.queue.items()] if self._relaying else []
+        in_outboxes = []
         for address, outbox in self._outboxes().items():
-            items += [_message(message, address) for message in await outbox.list() if message.waits]
-        return items
+            in_outboxes += [_message(message, address) for message in await outbox.list() if message.waits]
+        queued = [_item(item) for item in await self._relaying.queue.items()] if self._relaying else []
+        return queued + in_outboxes
 
     async def _show(self, arguments: dict[str, Any]) -> dict[str, Any]:
         wanted = str(arguments["id"])

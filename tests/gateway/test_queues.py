@@ -9,11 +9,14 @@ import pytest
 from gateway.errors import OperatorError
 from gateway.outbound.queue import Queue
 from gateway.outbound.service import Outbound
+from gateway.outbox.model import Message, OutboxStatus
+from gateway.outbox.outbox import Outbox
 from gateway.outbox.params import OutboxLimits
 from gateway.queues import Queues
 from gateway.relaying import Relaying
 from gateway.smtp.relay import RelayServer
 from p2pcore import params
+from tests.gateway.outbound.world import new_item
 from tests.gateway.outbox.world import OUTSIDE, bench, submission
 from tests.support.identities import ManualClock
 
@@ -63,3 +66,29 @@ async def test_what_waits_for_its_copy_in_sent_alone_does_not_wait(tmp_path: Pat
         assert [each["state"] for each in shown["recipients"]] == ["delivered"]
         await it.pass_time(params.HOUR)
         assert len(it.mailbox.sent) == 2
+
+
+class _Leaving:
+    """An outbox out of which a mail goes to the gateway's queue while it is read."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    async def list(self) -> list[Message]:
+        await self._queue.accept(new_item())
+        return []
+
+    async def status(self) -> OutboxStatus:
+        await self._queue.accept(new_item())
+        return OutboxStatus(0, 0, 0, 0, None)
+
+
+async def test_mail_that_moves_meanwhile_is_not_missed(relaying: Relaying) -> None:
+    """Whoever waits until nothing is on its way must not be told so between two places."""
+    leaving = {"alice@example.org": cast(Outbox, _Leaving(relaying.queue))}
+    assert (await Queues(relaying, lambda: leaving).counts())["queue"] == 1
+
+
+async def test_mail_that_moves_meanwhile_is_listed(relaying: Relaying) -> None:
+    leaving = {"alice@example.org": cast(Outbox, _Leaving(relaying.queue))}
+    assert len(await Queues(relaying, lambda: leaving).commands["queue-list"]({})) == 1
