@@ -37,11 +37,11 @@ class Stage:
     sender: Sender
 
     async def inject(self, size: int) -> None:
-        """Inject a mail for Alice. Raises what the gateway's session is told."""
+        """Inject a mail for Alice and let all three nodes have it. Raises what the gateway's session is told."""
         sealed = seal(os.urandom(size))
         injection = prepare(sealed, [part(self.alice)], Verdicts(), self.gateway.signer, self.world.clock())
         await self.sender.inject(injection)
-        await self.replicas.batcher.stop()
+        await self.replicas.stop()  # waits for what follows the quorum
 
     def held(self) -> list[tuple[int, int]]:
         return [(node.node.counts().objects, node.node.counts().entries) for node in self.nodes]
