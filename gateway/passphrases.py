@@ -14,26 +14,29 @@ _MOST = 4_096  # octets that may come with a passphrase
 _PATIENCE = 120  # seconds for a command, which may ask a person
 
 
-def obtain(source: str, directory: Path) -> str:
+def obtain(source: str, directory: Path, *, new: bool = False) -> str:
     """Return the passphrase that `source` leads to.
 
-    "prompt"; "file:PATH" (relative to `directory`); "credential:NAME" (systemd's LoadCredential, also while
-    p2pmail.service runs); "command:LINE", run without a shell, whose first line of output it is:
-    `secret-tool lookup …` asks the desktop's keyring.
+    "prompt", which asks twice for a `new` one, under which nothing is yet; "file:PATH" (relative to `directory`);
+    "credential:NAME" (systemd's LoadCredential, also while p2pmail.service runs); "command:LINE", run without a shell,
+    whose first line of output it is: `secret-tool lookup …` asks the desktop's keyring.
     Raises ConfigurationError.
     """
-    passphrase = _ask(source, directory)
+    passphrase = _ask(source, directory, new)
     if not passphrase:
         raise ConfigurationError(f"keys.passphrase: {source}: it is empty")
     return passphrase
 
 
-def _ask(source: str, directory: Path) -> str:
+def _ask(source: str, directory: Path, new: bool) -> str:
     kind, _, name = source.partition(":")
     if source == "prompt":
         if not sys.stdin.isatty():
             raise ConfigurationError('keys.passphrase: "prompt", and there is no terminal to ask at')
-        return getpass.getpass("Passphrase of this machine's keys: ")
+        passphrase = getpass.getpass("Passphrase of this machine's keys: ")
+        if new and getpass.getpass("Once more, since nothing is under it yet: ") != passphrase:
+            raise ConfigurationError("keys.passphrase: the two are not the same; nothing is under either")
+        return passphrase
     if kind == "file" and name:
         return _line(directory / name)
     if kind == "credential" and name and "/" not in name:

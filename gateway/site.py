@@ -35,7 +35,7 @@ from gateway.errors import ConfigurationError, OperatorError
 from gateway.passphrases import obtain
 from p2pcore.crypto.dkim_keys import make_dkim_key, make_ed25519_dkim_key
 from p2pcore.crypto.files import replace_file, sync_directory
-from p2pcore.crypto.key_files import KeyFiles
+from p2pcore.crypto.key_files import KeyFiles, is_under_passphrase
 from p2pcore.errors import Failure
 from p2pcore.records import Identity, Role
 
@@ -65,7 +65,7 @@ class Site:
         self.control_socket = self.directory / "control.sock"
         self.tls = self.directory / "tls"
         source = config.keys.passphrase
-        self.keys = KeyFiles((lambda: obtain(source, self.directory)) if source else None)
+        self.keys = KeyFiles((lambda: obtain(source, self.directory, new=self._is_open())) if source else None)
 
     @classmethod
     def open(cls, config_file: Path, overrides: tuple[str, ...] = ()) -> "Site":
@@ -136,9 +136,17 @@ class Site:
 
     def seal_keys(self) -> None:
         """Put every private key that lies open under the passphrase, if there is one. Raises ConfigurationError."""
-        for path in self.key_files():
+        files = self.key_files()
+        for path in files:
+            with _named(path, "keys.passphrase"):
+                self.keys.read(path)  # what is under another passphrase says so before one more is under this
+        for path in files:
             with _named(path, "keys.passphrase"):
                 self.keys.seal(path)
+
+    def _is_open(self) -> bool:
+        """Return whether no private key here is under a passphrase."""
+        return not any(is_under_passphrase(path) for path in self.key_files())
 
     def account_addresses(self) -> tuple[str, ...]:
         """Return the canonical addresses that have a complete account here, sorted."""

@@ -100,6 +100,8 @@ def register(app: typer.Typer) -> None:
             raise ConfigurationError(f"{config}: exists already; change it there, without --set")
         if sys.stdin.isatty():
             passphrase, password = getpass.getpass("Kit's passphrase: "), getpass.getpass("New password: ")
+            if getpass.getpass("New password, once more: ") != password:
+                raise ConfigurationError("the two passwords are not the same")
         else:
             passphrase, password = read_line("passphrase"), read_line("password")
         if config.exists():

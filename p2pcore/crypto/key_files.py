@@ -82,6 +82,12 @@ class KeyFiles:
         return self._stretched
 
 
+def is_under_passphrase(path: Path) -> bool:
+    """Return whether the key in `path` is under a passphrase. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
 def _content(path: Path) -> bytes:
     with path.open("rb") as file:
         octets = file.read(_MOST + 1)

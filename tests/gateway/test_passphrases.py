@@ -34,6 +34,31 @@ def test_sources(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -
     assert obtain(source, tmp_path) == "open sesame"
 
 
+def test_a_new_passphrase_is_typed_twice(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who mistypes it once hears so while her keys still lie open; afterwards it is asked for once."""
+    typed = iter(["open sesame", "open sesam", "open sesame", "open sesame", "open sesame"])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: next(typed))
+    before = secrets_of(site)
+    prompting = ('keys.passphrase="prompt"',)
+    with pytest.raises(ConfigurationError, match="not the same"):
+        Site.open(site.config_file, prompting).seal_keys()
+    assert len(lying_open(site)) == len(before)
+    Site.open(site.config_file, prompting).seal_keys()
+    assert secrets_of(Site.open(site.config_file, prompting)) == before
+    assert next(typed, None) is None
+
+
+def test_no_second_passphrase_beside_the_first(site: Site) -> None:
+    """Where one key is under a passphrase, another one is refused and no further key put under it."""
+    protected(site).keys.seal(site.identity_file("node"))
+    (site.directory / "phrase").write_text("close sesame\n")
+    opened = [path.read_bytes() for path in site.key_files()]
+    with pytest.raises(ConfigurationError, match=r"node\.identity.*wrong passphrase"):
+        Site.open(site.config_file).seal_keys()
+    assert [path.read_bytes() for path in site.key_files()] == opened
+
+
 def test_the_services_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that the service's user types finds the service's credentials while it runs."""
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
@@ -149,7 +174,7 @@ def test_a_wrong_passphrase_starts_nothing(site: Site) -> None:
     before = {path: path.read_bytes() for path in hidden.key_files()}
     (site.directory / "phrase").write_text("another\n")
     wrong = Site.open(site.config_file)
-    with pytest.raises(ConfigurationError, match=r"\.identity: key does not open: wrong passphrase"):
+    with pytest.raises(ConfigurationError, match=r"^keys\.passphrase: /.*: key does not open: wrong passphrase"):
         asyncio.run(start_once(wrong))
     with pytest.raises(ConfigurationError, match="wrong passphrase"):
         wrong.unseal_keys()
