@@ -46,8 +46,10 @@ check: $(TOOLS) ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(TOOLS) ## figures beside Postfix and Dovecot, where installed (some minutes)
-	$(BIN)/python -m bench.delivery --one-machine $(BENCH)
+# BENCH: a module of bench/ and its options
+BENCH ?= delivery --one-machine
+bench: $(TOOLS) ## figures: BENCH=delivery, smtp_receive, imap, lookup, scale, availability or churn, and options
+	$(BIN)/python -m bench.$(BENCH)
 
 plots: $(TOOLS) ## draw the pictures in docs/ anew from the figures beside them
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-plots.lock

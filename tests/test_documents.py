@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import bench
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {
     file: file.read_text(encoding="utf-8") for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -43,6 +45,18 @@ def test_every_target_of_make_exists() -> None:
     [phony] = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     assert named <= rules
     assert set(phony.split()) == rules
+
+
+def test_every_benchmark_is_named() -> None:
+    """`make help` and bench/__init__.py name every module of bench/ that measures something when it is run."""
+    run = {
+        file.stem
+        for file in (ROOT / "bench").glob("*.py")
+        if "__name__ == " in file.read_text(encoding="utf-8") and file.stem not in ("plots", "counted")
+    }
+    [line] = re.findall(r"^bench:.*##(.*)$", MAKEFILE, re.MULTILINE)
+    assert set(re.findall(r"[a-z_]+", line.partition("=")[2].partition(", and")[0])) - {"or"} == run
+    assert set(re.findall(r"^\| ([a-z_]+) \|", str(bench.__doc__), re.MULTILINE)) - {"name"} == run
 
 
 def test_the_map_names_every_part() -> None:

@@ -91,7 +91,7 @@ def object_of(contact: Contact, response: aiohttp.ClientResponse) -> tuple[Signe
     """Return the object statement that a GET's answer carries. Raises Unreachable for nonsense."""
     value = response.headers.get(OBJECT_HEADER, "")
     try:
-        octets = base64.b64decode(value.strip(":"), validate=True)  # RFC 8941 §3.3.5
+        octets = base64.b64decode(value.strip(":"), validate=True)  # RFC 9651 §3.3.5
         signed = decode(SignedStatement, octets)
     except (binascii.Error, Malformed) as failure:
         raise Unreachable(f"{contact.endpoint}: {OBJECT_HEADER}: {failure}") from failure

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from p2pcore import params
 from p2pcore.dht.contact import Contact
-from p2pcore.dht.hosts import numeric
 from p2pcore.errors import Malformed
+from p2pcore.networks import numeric
 
 
 def save_contacts(path: Path, contacts: Iterable[Contact]) -> None:

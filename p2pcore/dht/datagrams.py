@@ -11,8 +11,8 @@ from p2pcore import params
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.crypto.keys import SigningKey, verify
 from p2pcore.dht.contact import Contact
-from p2pcore.dht.hosts import numeric
 from p2pcore.errors import ClockSkew, Malformed, NotAuthorised, Replayed, TooLarge
+from p2pcore.networks import numeric
 from p2pcore.records import ContactInfo, Datagram, FindNode, Nodes, Ping, Pong, WhoAreYou, decode, encode
 
 Payload = Ping | Pong | FindNode | Nodes | WhoAreYou

@@ -1,46 +1,17 @@
-"""Hosts as IP addresses, and the UDP socket: what the DHT asks of the operating system."""
+"""Names resolved, and the UDP socket: what the DHT asks of the operating system."""
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Unreachable
+from p2pcore.networks import numeric
 
 OpenTransport = Callable[
     [Callable[[], asyncio.DatagramProtocol], Endpoint | None], Awaitable[asyncio.DatagramTransport]
 ]
 Resolve = Callable[[Endpoint], Awaitable[tuple[Endpoint, ...]]]
-
-
-_KEPT = 10_000  # hosts whose canonical form is remembered: every answer names the same ones again
-
-
-@lru_cache(_KEPT)
-def numeric(host: str) -> str | None:
-    """Return an IP address in its canonical form, IPv4-mapped ones as IPv4; None for a name."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
-
-
-@lru_cache(_KEPT)
-def subnet(host: str) -> str:
-    """Return the part of an IP address that its holder had assigned: /24 of IPv4, /48 of IPv6 (RFC 6177 §2)."""
-    address = ipaddress.ip_address(host)
-    return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))
-
-
-@lru_cache(_KEPT)
-def source(host: str) -> str:
-    """Return what one sender's rate is counted by: an IPv4 address, or the /64 that an IPv6 host picks its own from."""
-    address = ipaddress.ip_address(host)
-    return host if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def wildcard(host: str) -> bool:

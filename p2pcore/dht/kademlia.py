@@ -17,7 +17,7 @@ from p2pcore.crypto.trust import Trust
 from p2pcore.dht.contact import Contact, distance
 from p2pcore.dht.contacts import load_contacts
 from p2pcore.dht.counters import Counters
-from p2pcore.dht.hosts import OpenTransport, Resolve, numeric, open_udp, resolve, wildcard
+from p2pcore.dht.hosts import OpenTransport, Resolve, open_udp, resolve, wildcard
 from p2pcore.dht.joining import Joining, Origin
 from p2pcore.dht.lookup import Lookup
 from p2pcore.dht.peers import Peers
@@ -26,6 +26,7 @@ from p2pcore.dht.tasks import OwnedTasks
 from p2pcore.dht.upkeep import Upkeep
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Malformed
+from p2pcore.networks import numeric
 
 _SETTLE_ROUNDS = 3  # verification names newcomers, meeting them names more
 

@@ -15,10 +15,9 @@ from p2pcore.clock import Clock
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.crypto.statements import Signer
 from p2pcore.crypto.trust import Trust
-from p2pcore.dht import datagrams, hosts
+from p2pcore.dht import datagrams
 from p2pcore.dht.contact import Contact
 from p2pcore.dht.counters import Counters
-from p2pcore.dht.hosts import numeric
 from p2pcore.dht.limits import Limiter
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import (
@@ -29,6 +28,7 @@ from p2pcore.errors import (
     UnknownCertificate,
     Unreachable,
 )
+from p2pcore.networks import holder, numeric
 from p2pcore.records import Datagram, FindNode, Nodes, Pong, WhoAreYou
 
 
@@ -176,7 +176,7 @@ class DhtProtocol(asyncio.DatagramProtocol):
             self._receive_own(datagram)
         if not self._answering:
             raise NotAuthorised("a client answers nobody")
-        if not self._sources.spend(hosts.source(source.host), self._now()):
+        if not self._sources.spend(holder(source.host), self._now()):
             raise RateLimited(f"datagrams from {source.host}")
         datagrams.check_addressed(datagram, self._signer.certificate.node_id)
         datagrams.check_time(datagram, self._clock())
@@ -258,9 +258,7 @@ class DhtProtocol(asyncio.DatagramProtocol):
         if hashlib.sha256(datagram.certificate).digest() != datagram.signer:
             raise CertificateRefused("the certificate sent along is not the signer's")
         now = self._now()
-        if not self._introductions.spend(hosts.source(source.host), now) or not self._all_introductions.spend(
-            None, now
-        ):
+        if not self._introductions.spend(holder(source.host), now) or not self._all_introductions.spend(None, now):
             raise RateLimited(f"introductions from {source.host}")
         return self._trust.add(datagram.certificate)
 

@@ -18,7 +18,7 @@ from kademlia.routing import KBucket, RoutingTable
 
 from p2pcore import params
 from p2pcore.dht.contact import Contact
-from p2pcore.dht.hosts import subnet
+from p2pcore.networks import subnet
 
 _SPACE = 2 ** (8 * params.KEY_SIZE)
 _SPLIT_DEPTH = 5  # Kademlia, §4.2 (b): buckets away from our own ID split up to this depth

@@ -1,4 +1,4 @@
-"""docs/deploy.md: its commands are p2pmail's, its files are there, its warnings are those that `status` gives."""
+"""docs/deploy.md and README.md: commands are p2pmail's; files are there, and warnings are those that `status` gives."""
 
 import inspect
 import re
@@ -13,7 +13,8 @@ from tests.deploy import commands
 from tests.deploy.compose import ROOT
 
 DOCUMENT = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-BLOCKS = "\n".join(re.findall(r"^```\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = "\n".join(re.findall(r"^```\n(.*?)^```$", DOCUMENT + README, re.MULTILINE | re.DOTALL))
 INLINE = [text for text in re.findall(r"`(p2pmail [a-z][^`]*)`", DOCUMENT) if not text.startswith("p2pmail is ")]
 
 

@@ -1,5 +1,6 @@
 """The systemd unit: systemd takes it, and it locks the service in."""
 
+import os
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from tests.deploy.compose import ROOT
 
 DIRECTORY = ROOT / "config" / "systemd"
 UNIT = (DIRECTORY / "p2pmail.service").read_text(encoding="utf-8")
+OF_A_USER = (DIRECTORY / "user" / "p2pmail.service").read_text(encoding="utf-8")
 ANALYZE = shutil.which("systemd-analyze")
 SYSUSERS = shutil.which("systemd-sysusers")
 STATE = "/var/lib/p2pmail"
@@ -23,9 +25,9 @@ STATE = "/var/lib/p2pmail"
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
 
 
-def setting(name: str) -> str:
+def setting(name: str, unit: str = UNIT) -> str:
     """The value of a setting that is there once."""
-    (value,) = re.findall(rf"^{name}=(.*)$", UNIT, re.MULTILINE)
+    (value,) = re.findall(rf"^{name}=(.*)$", unit, re.MULTILINE)
     return str(value)
 
 
@@ -58,6 +60,29 @@ def test_command() -> None:
     commands.check(words)
     assert words[-1] == f"{STATE}/p2pmail.toml"
     assert setting("StateDirectory") == STATE.removeprefix("/var/lib/")
+
+
+@needs_systemd
+def test_of_a_user_verified(tmp_path: Path) -> None:
+    """`systemd-analyze --user verify` has nothing to say about the unit for a user's own machine."""
+    assert ANALYZE is not None
+    file = tmp_path / "p2pmail.service"
+    text = OF_A_USER.replace("%h/.local/lib/p2pmail/bin/p2pmail", sys.executable)
+    file.write_text(text.replace("%h/p2pmail", str(tmp_path)), encoding="utf-8")
+    command = [ANALYZE, "--user", "verify", "--man=no", str(file)]
+    runtime = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=os.environ | runtime)
+    assert [line for line in ended.stderr.splitlines() if "p2pmail" in line] == []
+
+
+def test_of_a_user() -> None:
+    """It runs a command that p2pmail has where the guide puts program and data, and restarts no wrong configuration."""
+    program, *words = shlex.split(setting("ExecStart", OF_A_USER))
+    commands.check(words)
+    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert f"python3 -m venv {program.replace('%h', '~').removesuffix('/bin/p2pmail')}\n" in guide
+    assert f"install -d -m 700 {setting('WorkingDirectory', OF_A_USER).replace('%h', '~')}\n" in guide
+    assert setting("RestartPreventExitStatus", OF_A_USER) == "2"
 
 
 def test_credentials() -> None:

@@ -29,6 +29,11 @@ def loop_clock() -> int:
     return START + int(asyncio.get_running_loop().time() * 1_000)
 
 
+def now() -> float:
+    """Seconds of the running loop, virtual or not."""
+    return asyncio.get_running_loop().time()
+
+
 class Swarm:
     """Nodes 10.0.0.1, 10.0.0.2, … and clients of one domain. Use within one event loop."""
 
