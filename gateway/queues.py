@@ -35,7 +35,7 @@ class Queues:
         What waits only for its copy in Sent to be filed is not counted, nor listed or tried.
         """
         statuses = [await outbox.status() for outbox in self._outboxes().values()]
-        queued = len(await self._relaying.queue.items()) if self._relaying else 0
+        queued = await self._relaying.queue.count() if self._relaying else 0
         return {"queue": queued, "outboxes": sum(status.waiting for status in statuses)}
 
     async def _list(self, _: dict[str, Any]) -> list[dict[str, Any]]:
@@ -51,9 +51,8 @@ class Queues:
         if self._relaying and number is not None and (item := await self._relaying.queue.item(number)):
             return _item(item)
         for address, outbox in self._outboxes().items():
-            for message in await outbox.list():
-                if message.id == wanted:
-                    return _message(message, address)
+            if message := await outbox.message(wanted):
+                return _message(message, address)
         raise OperatorError(f"{wanted}: no such message in the queue or an outbox; see `p2pmail queue list`")
 
     async def _retry(self, arguments: dict[str, Any]) -> int:
@@ -64,10 +63,10 @@ class Queues:
         if self._relaying and (not wanted or number is not None):
             tried += await self._relaying.outbound.retry(number)
         for outbox in self._outboxes().values():
-            for message in await outbox.list():
-                if wanted in ("", message.id) and message.waits:
-                    await outbox.retry(message.id)
-                    tried += 1
+            try:
+                tried += await outbox.retry(wanted or None)
+            except UnknownSubmission:
+                continue
         if wanted and not tried:
             raise OperatorError(f"{wanted}: no such message waits; see `p2pmail queue list`")
         return tried

@@ -107,7 +107,12 @@ async def start_relaying(
         signer = DkimSigner(config.domain.name, await asyncio.to_thread(site.dkim_keys))
     outbound = Outbound(
         queue,
-        Destinations(courier_of(stack, site, together, resolver, clock), signer, clock),
+        Destinations(
+            courier_of(stack, site, together, resolver, clock),
+            signer,
+            clock,
+            single=smarthost(config) is not None,
+        ),
         NetworkDelivery(names, sender, queue, hostname),
         Reporter(names, sender, queue, config.domain.name, hostname, clock),
         config.domain.name,

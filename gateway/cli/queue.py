@@ -10,6 +10,7 @@ from rich.console import Console
 
 from gateway import control
 from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
+from gateway.outbound.params import LISTED, LISTED_RECIPIENTS
 from gateway.site import Site
 from p2pcore.crypto.dkim_keys import zone_line
 
@@ -41,6 +42,8 @@ def register(app: typer.Typer) -> None:
                 console.print(f"    {recipient['to']}: {recipient['state']}{due}  {reply}")
         if not items:
             console.print("Nothing waits.")
+        elif len(items) >= LISTED or 2 * sum(len(item["recipients"]) for item in items) > LISTED_RECIPIENTS:
+            console.print("Of each queue the oldest are listed; `p2pmail status` counts all.")
 
     @queue.command("show")
     def show(message: Id, config: ConfigFile = DEFAULT_CONFIG) -> None:

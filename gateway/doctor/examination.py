@@ -2,19 +2,20 @@
 
 import asyncio
 
-from gateway.administration import administer
 from gateway.config_rules import smarthost
-from gateway.doctor import here, published
+from gateway.doctor import here, machines, mx_tls, published
 from gateway.doctor.facts import domain_record, zone_of
 from gateway.doctor.findings import Finding
 from gateway.doctor.reach import SMTP_PORT, Reach
+from gateway.errors import ConfigurationError
 from gateway.further import further_sites
 from gateway.outbound.mta_sts import MtaSts
 from gateway.outbound.sts_cache import PolicyCache
 from gateway.resolver import Resolver
 from gateway.site import Site
 from p2pcore.clock import Clock
-from p2pcore.endpoint import Endpoint
+from p2pcore.crypto.trust import Trust
+from p2pcore.errors import Failure
 from p2pcore.records import DomainRecord
 
 
@@ -43,19 +44,21 @@ async def _of_domain(
     record = domain_record(site)
     findings: list[Finding] = []
     zone = await zone_of(site, record, resolver, "testing")
-    findings += await published.check(zone, resolver, MtaSts(resolver, PolicyCache(site.cache / "mta-sts"), clock))
+    policies = MtaSts(resolver, PolicyCache(site.cache / "mta-sts"), clock)
+    findings += await published.check(zone, resolver, policies)
     if "gateway" in site.config.domain.roles:
         findings += await reach.inwards(zone, port)
+        findings += await mx_tls.check(zone, await published.own_policy(zone, resolver, policies), clock, port)
     findings += await asyncio.to_thread(here.check, site, record, clock(), shown=shown)
-    return findings + await reach.machines(await asyncio.to_thread(_machines, site, record))
+    listed = await asyncio.to_thread(machines.listed, site, record)
+    return findings + await machines.check(listed, _trust(site, record), reach, clock())
 
 
-def _machines(site: Site, record: DomainRecord | None) -> list[tuple[str, Endpoint]]:
-    """Return the gateways and nodes that the directory lists, or, elsewhere, those that its record names."""
-    if "directory" in site.config.domain.roles:
-        rows = administer(site, "machine-list")
-        return [(row["role"], Endpoint.parse(row["endpoint"])) for row in rows if row["role"] != "directory"]
-    if record is None:
-        return []
-    gateways = [("gateway", Endpoint(each.host, each.port)) for each in record.gateways if each.port]
-    return gateways + [("node", Endpoint(each.host, each.port)) for each in record.bootstrap]
+def _trust(site: Site, record: DomainRecord | None) -> Trust:
+    """Return who is of the domain, by the newest record. Raises ConfigurationError."""
+    try:
+        trust = Trust(site.own_identity().authority, site.config.domain.name)
+    except Failure as failure:
+        raise ConfigurationError(f"{site.directory}: {failure}") from failure
+    trust.set_revocations(record.revocations if record is not None else ())
+    return trust

@@ -10,7 +10,7 @@ from gateway.doctor import zone as wanted
 from gateway.doctor.findings import Finding, fail, ok, warn
 from gateway.doctor.zone import Zone
 from gateway.outbound.mta_sts import MtaSts
-from gateway.outbound.sts_policy import parse_policy, parse_record
+from gateway.outbound.sts_policy import Policy, parse_policy, parse_record
 from gateway.resolver import Resolver
 from p2pcore.errors import CannotKnow, Failure
 
@@ -31,6 +31,16 @@ async def check(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Findin
     }
     found = await asyncio.gather(*(_looked_up(name, zone, work) for name, work in works.items()))
     return [finding for findings in found for finding in findings]
+
+
+async def own_policy(zone: Zone, resolver: Resolver, policies: MtaSts) -> Policy | None:
+    """Return the domain's own MTA-STS policy as senders find it, None where they find none."""
+    try:
+        if parse_record((await resolver.text(wanted.mta_sts(zone).name)).values) is None:
+            return None
+        return parse_policy(await policies.fetch(zone.domain))
+    except Failure:
+        return None  # `check` says why
 
 
 async def _looked_up(name: str, zone: Zone, work: Awaitable[list[Finding]]) -> list[Finding]:

@@ -1,11 +1,11 @@
-"""Who can be reached from here: port 25 inwards and outwards, and every gateway and node of the domain.
+"""Who can be reached from here: port 25 inwards and outwards, the smarthost, and whoever shows a certificate.
 
 What comes in is tried from this machine itself, so a router that does not turn such connections around makes it fail.
 """
 
 import asyncio
 import ipaddress
-from collections.abc import Sequence
+import ssl
 from typing import Final
 
 from gateway.doctor.findings import Finding, fail, ok, warn
@@ -62,9 +62,20 @@ class Reach:
                 return ok("port 25 out", host, greeting)
         return fail("port 25 out", hosts[0], reason, remedy)
 
-    async def machines(self, machines: Sequence[tuple[str, Endpoint]]) -> list[Finding]:
-        """Connect to each (role, endpoint): gateways and nodes listen on TCP."""
-        return list(await asyncio.gather(*(self._machine(role, endpoint) for role, endpoint in machines)))
+    async def shown(self, endpoint: Endpoint, context: ssl.SSLContext) -> tuple[bytes, str]:
+        """Return the certificate (DER) that a TLS handshake there shows, or b"" and why there is none."""
+        reason = "has no address"
+        for address in await self._addresses(endpoint.host):
+            try:
+                async with self._room, asyncio.timeout(self._timeout):
+                    _, writer = await asyncio.open_connection(address, endpoint.port, ssl=context)
+            except (OSError, ssl.SSLError) as error:
+                reason = _reason(error)
+                continue
+            shown: bytes | None = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            writer.transport.abort()
+            return shown or b"", "shows no certificate"
+        return b"", reason
 
     async def smarthost(self, endpoint: Endpoint) -> Finding:
         """Connect to the smarthost."""
@@ -80,13 +91,6 @@ class Reach:
             if greeting:
                 return greeting, ""
         return "", reason
-
-    async def _machine(self, role: str, endpoint: Endpoint) -> Finding:
-        reason = await self._connected(endpoint)
-        if not reason:
-            return ok(f"{role} reachable", f"{endpoint}", "answers")
-        remedy = "is it running, is the port open, is that where it is? `p2pmail machine set` says where it is now"
-        return fail(f"{role} reachable", f"{endpoint}", reason, remedy)
 
     async def _connected(self, endpoint: Endpoint) -> str:
         """Return "" where a connection comes about, else why not."""

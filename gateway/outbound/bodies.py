@@ -61,6 +61,20 @@ def seal(content: bytes) -> SealedContent:
     return SealedContent(sealer.session_key, sealer.digest, sealer.sealed_size, sealer.content_size, b"".join(pieces))
 
 
+def open_beginning(sealed: SealedContent, length: int) -> bytes:
+    """Return the first `length` octets of the content, all of it where it is no longer. Raises Tampered, OSError."""
+    if isinstance(sealed.source, bytes) or sealed.content_size <= length:
+        return open_content(sealed)[:length]
+    opener = BodyOpener(sealed.session_key, sealed.content_size)
+    beginning = bytearray()
+    with sealed.source.open("rb") as file:
+        while len(beginning) < length and (chunk := file.read(_CHUNK)):
+            beginning += b"".join(opener.update(chunk))
+    if len(beginning) < length:
+        raise Tampered(f"body of {len(beginning)} octets, not {sealed.content_size}")
+    return bytes(beginning[:length])
+
+
 def open_content(sealed: SealedContent) -> bytes:
     """Return the content in clear. Raises Tampered, OSError."""
     opener = BodyOpener(sealed.session_key, sealed.content_size)

@@ -10,11 +10,13 @@ import secrets
 from collections.abc import Sequence
 from typing import Protocol
 
+import structlog
+
 from gateway.mail import dsn
 from gateway.mail.dsn import RecipientStatus, Report
 from gateway.mail.trace import return_path
 from gateway.outbound import params
-from gateway.outbound.bodies import open_content, seal
+from gateway.outbound.bodies import open_beginning, seal
 from gateway.outbound.model import KeptInjection, OwedReport, QueuedRecipient, QueueItem
 from gateway.outbound.network import Names
 from gateway.outbound.schedule import Schedule
@@ -23,6 +25,8 @@ from p2pcore.errors import Failure, Malformed, NoSuchAddress, NotOurDomain, Tamp
 from p2pcore.mail.injection import Injection, RecipientPart, SealedContent
 from p2pcore.mail.send import Stored
 from p2pcore.records import Verdicts
+
+log = structlog.get_logger("mail")
 
 
 class ReportInjector(Protocol):
@@ -64,6 +68,17 @@ class Reporter:
 
     async def make(self, owed: OwedReport) -> str:
         """Write the report that is owed and keep it; return "made", "dropped" or "postponed". Raises QueueUnusable."""
+        injection = await self._prepared(owed)
+        if isinstance(injection, Injection):
+            return "made" if await self._queue.keep_report(owed, injection) else "dropped"
+        if isinstance(injection, NoSuchAddress | NotOurDomain | Malformed) or self._is_over(self._owed_since(owed)):
+            await self._queue.drop_report(owed)
+            return "dropped"
+        await self._queue.postpone_report(owed, self._clock() + params.REPORT_RETRY)
+        return "postponed"
+
+    async def _prepared(self, owed: OwedReport) -> Injection | Exception:
+        """Return the finished report, or why there is none."""
         try:
             recipients = await self._names.recipient(owed.item.reverse_path)
             content = await asyncio.to_thread(self._write, owed)
@@ -71,30 +86,33 @@ class Reporter:
             path = owed.item.reverse_path
             parts = [RecipientPart(each, "", path, trace) for each in recipients.certificates]
             sealed = await asyncio.to_thread(seal, content)
-            injection = await self._injector.prepare(sealed, parts, Verdicts(gateway=self._hostname))
-        except (NoSuchAddress, NotOurDomain, Malformed):
-            await self._queue.drop_report(owed)
-            return "dropped"
-        except Failure:
-            if self._is_over(self._owed_since(owed)):
-                await self._queue.drop_report(owed)
-                return "dropped"
-            await self._queue.postpone_report(owed, self._clock() + params.REPORT_RETRY)
-            return "postponed"
-        return "made" if await self._queue.keep_report(owed, injection) else "dropped"
+            return await self._injector.prepare(sealed, parts, Verdicts(gateway=self._hostname))
+        except Failure as failure:
+            return failure
+        except Exception as error:  # what nobody foresaw is not repeated without a pause either
+            log.exception("failed", where="report", item=owed.item.id, error=repr(error))
+            return error
 
     async def inject(self, kept: KeptInjection) -> bool:
         """Store a kept report; False: not now, and when to repeat it is recorded. Raises QueueUnusable."""
+        if await self._injected(kept):
+            await self._queue.injected(kept)
+            return True
+        if self._is_over(kept.begun):
+            await self._queue.injected(kept)
+            return False
+        pause = min(params.REPORT_RETRY << min(kept.attempts, 16), params.RETRY_LAST)
+        await self._queue.postpone_injection(kept, self._clock() + pause)
+        return False
+
+    async def _injected(self, kept: KeptInjection) -> bool:
         try:
             await self._injector.inject(kept.injection)
         except Failure:
-            if not self._is_over(kept.begun):
-                pause = min(params.REPORT_RETRY << min(kept.attempts, 16), params.RETRY_LAST)
-                await self._queue.postpone_injection(kept, self._clock() + pause)
-                return False
-            await self._queue.injected(kept)
             return False
-        await self._queue.injected(kept)
+        except Exception as error:
+            log.exception("failed", where="report", item=kept.item_id, error=repr(error))
+            return False
         return True
 
     def _is_over(self, since: int) -> bool:
@@ -134,8 +152,8 @@ class Reporter:
 
 
 def _readable(sealed: SealedContent) -> bytes:
-    """Return the content, or nothing where it is damaged: its sender hears of the failure all the same."""
+    """Return what a report needs of the content; nothing where it is damaged: its sender hears of it all the same."""
     try:
-        return open_content(sealed)
+        return open_beginning(sealed, dsn.MAX_RETURNED + 1)
     except (Tampered, OSError):
         return b""

@@ -14,12 +14,14 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import aiosmtplib
 import structlog
 
+from gateway.outbound import params
 from gateway.outbound.errors import NotDelivered
 from gateway.outbound.mx import Target
 from gateway.outbound.replies import parse_reply
@@ -31,6 +33,8 @@ log = structlog.get_logger("mail")
 
 SUBMISSIONS_PORT = 465  # TLS from the first octet (RFC 8314 §3.3)
 _INSECURE = "4.7.5"  # RFC 3463 §3.8: cryptographic failure
+_NO_ANSWER = "4.4.1"  # RFC 3463 §3.5: no answer from host
+_TRIED = 2  # RFC 5321 §5.1: at least two addresses
 
 _Tls = Literal["none", "any", "verified"]
 
@@ -83,6 +87,7 @@ class Courier:
         self._timeouts = timeouts or Timeouts()
         self._policies = policies
         self._login = login
+        self._silent: dict[tuple[str, int], float] = {}  # endpoint → until when, by the event loop's clock
         any_certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         any_certificate.check_hostname = False
         any_certificate.verify_mode = ssl.CERT_NONE
@@ -103,13 +108,32 @@ class Courier:
         if self._policies is not None and not domain.startswith("["):
             policy = await self._policies.policy(domain)
         last: NotDelivered | None = None
-        for target in targets:
+        time = asyncio.get_running_loop().time
+        until = time() + self._timeouts.opening / 1_000
+        for number, target in enumerate(self._silent_last(targets)):
+            if number >= _TRIED and time() > until:
+                break  # what was silent is known, so the next attempt begins behind it
             try:
-                return await self._greet(domain, target, policy)
+                session = await self._greet(domain, target, policy)
             except NotDelivered as failure:
                 last = failure
+                if failure.status == _NO_ANSWER:
+                    self._note_silent(target)
+            else:
+                self._silent.pop((target.address, target.port), None)
+                return session
         assert last is not None, "there is at least one target"
         raise last
+
+    def _silent_last(self, targets: Sequence[Target]) -> list[Target]:
+        """Return `targets` as they are, but those that lately took no connection last (RFC 5321 §4.5.4.1)."""
+        now = asyncio.get_running_loop().time()
+        return sorted(targets, key=lambda each: self._silent.get((each.address, each.port), now) > now)
+
+    def _note_silent(self, target: Target) -> None:
+        if len(self._silent) >= params.MAX_SILENT:
+            self._silent.pop(next(iter(self._silent)))
+        self._silent[target.address, target.port] = asyncio.get_running_loop().time() + params.SILENT / 1_000
 
     async def _greet(self, domain: str, target: Target, policy: Policy | None) -> Session:
         """Connect as the policy, or our login, wants it. Raises NotDelivered."""
@@ -164,7 +188,7 @@ class Courier:
             raise NotDelivered(f"4{reply.status[1:]}", reply.text, target.host) from refusal
         except FAILURES as error:
             where = f"{target.host} [{target.address}]:{target.port}"
-            raise NotDelivered("4.4.1", f"{where}: {str(error) or type(error).__name__}") from error
+            raise NotDelivered(_NO_ANSWER, f"{where}: {str(error) or type(error).__name__}") from error
         finally:
             if session is None:
                 client.close()

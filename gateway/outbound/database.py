@@ -15,7 +15,7 @@ from gateway.outbound.errors import QueueUnusable
 
 Value = str | bytes | int | None
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 
 SCHEMA: Final = """
 CREATE TABLE items (
@@ -52,9 +52,9 @@ CREATE TABLE recipients (
     reply TEXT NOT NULL DEFAULT '',
     remote TEXT NOT NULL DEFAULT '',
     warned INTEGER NOT NULL DEFAULT 0,
+    stranger INTEGER NOT NULL DEFAULT 0,  -- 1: the item's reverse-path is null
     PRIMARY KEY (item, number)
 ) WITHOUT ROWID;
-CREATE INDEX recipients_due ON recipients (next_attempt) WHERE state = 'pending';
 CREATE TABLE reports (
     item INTEGER NOT NULL REFERENCES items (id) ON DELETE CASCADE,
     number INTEGER NOT NULL,
@@ -90,11 +90,20 @@ CREATE TABLE sendings (          -- of the last day, for the limit on each user'
 );
 CREATE INDEX sendings_at ON sendings (at);
 """
-_UPGRADES: Final = {1: SENDINGS}
+INDEXES: Final = """
+CREATE INDEX recipients_due ON recipients (next_attempt, domain, stranger) WHERE state = 'pending';
+CREATE INDEX items_accepted ON items (accepted);
+"""
+_STRANGERS: Final = """
+DROP INDEX recipients_due;
+ALTER TABLE recipients ADD COLUMN stranger INTEGER NOT NULL DEFAULT 0;
+UPDATE recipients SET stranger = 1 WHERE item IN (SELECT id FROM items WHERE reverse_path = '');
+"""
+_UPGRADES: Final = {1: SENDINGS, 2: _STRANGERS + INDEXES}
 
 
 def _create(connection: apsw.Connection) -> None:
-    connection.execute(SCHEMA + SENDINGS)
+    connection.execute(SCHEMA + SENDINGS + INDEXES)
 
 
 class Database:

@@ -1,15 +1,21 @@
 """Few connections per destination, each used for many messages, and a pause where no host answers.
 
-A destination's deliveries wait in one line. Up to DESTINATION_CONNECTIONS workers serve it, each over one connection; a
-worker ends when the line is empty. Where a worker finds no host that takes a connection, everything waiting in the line
-is deferred with that same reason, and so is what comes within DESTINATION_PAUSE: a dead destination with a thousand
-messages is dialled once a minute, not a thousand times. The pause doubles with each failure in a row, up to
-DESTINATION_PAUSE_LAST, and after it one worker alone tries; the first connection that comes about ends all this.
+A destination's deliveries wait in one line. One worker opens the first connection; once that has come about, up to
+DESTINATION_CONNECTIONS workers serve the line, each over one connection, until one is lost. A worker ends when the line
+is empty. Each new connection waits its turn among those of all destinations, so a long line holds up no short one, and
+a destination that never greets costs one connection. Reports to strangers have lines of their own, and
+REPORT_CONNECTIONS for all of them.
+
+Where a worker finds no host that takes a connection, everything waiting in the line is deferred with that same reason,
+and so is what comes within DESTINATION_PAUSE: a dead destination with a thousand messages is dialled once a minute, not
+a thousand times. The pause doubles with each failure in a row, up to DESTINATION_PAUSE_LAST; the first connection that
+comes about ends all this. With a smarthost there is one destination, whatever the domain.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -44,21 +50,31 @@ class _Delivery:
 
 @dataclass(frozen=True, slots=True)
 class _Pause:
-    """`failures` in a row; the last one, `failure`, is the answer until `until`."""
+    """`failures` in a row; the last one, `failure`, is the answer from `since` until `until`."""
 
+    since: int
     until: int
     failure: NotDelivered
     failures: int
 
+    def holds(self, now: int) -> bool:
+        """A clock that was set back ends the pause, instead of making it days long."""
+        return self.since <= now < self.until
+
 
 @dataclass(slots=True)
 class _Line:
+    """`answers`: a connection has come about, and none was lost since."""
+
+    domain: str
+    stranger: bool
     waiting: deque[_Delivery] = field(default_factory=deque)
     workers: int = 0
+    answers: bool = False
 
 
 class Destinations:
-    """Delivers units by MX. `signer` None: nothing is signed."""
+    """Delivers units by MX, or all by a smarthost (`single`). `signer` None: nothing is signed."""
 
     def __init__(
         self,
@@ -66,11 +82,14 @@ class Destinations:
         signer: DkimSigner | None,
         clock: Clock,
         *,
+        single: bool = False,
         connections: int = params.CONNECTIONS,
+        report_connections: int = params.REPORT_CONNECTIONS,
         per_destination: int = params.DESTINATION_CONNECTIONS,
         pause: int = params.DESTINATION_PAUSE,
         pause_last: int = params.DESTINATION_PAUSE_LAST,
         memory: int = params.MEMORY,
+        small_memory: int = params.SMALL_MEMORY,
     ) -> None:
         self._courier = courier
         self._signer = signer
@@ -78,23 +97,26 @@ class Destinations:
         self._per_destination = per_destination
         self._pause = pause
         self._pause_last = pause_last
-        self._lines: dict[str, _Line] = {}
+        self._single = single
+        self._lines: dict[tuple[str, bool], _Line] = {}
         self._pauses: dict[str, _Pause] = {}
         self._connections = asyncio.Semaphore(connections)
-        self._memory = Budget(memory)
+        self._for_strangers = asyncio.Semaphore(report_connections)
+        self._memory = Budget(memory - small_memory)
+        self._small_memory = Budget(small_memory)
         self._tasks = Tasks()
 
     async def deliver(self, unit: Unit) -> list[Attempt]:
         """Return how it went for each recipient of `unit`."""
-        pause = self._pauses.get(unit.domain)
-        if pause is not None and self._clock() < pause.until:
+        destination = "" if self._single else unit.domain
+        pause = self._pauses.get(destination)
+        if pause is not None and pause.holds(self._clock()):
             return refused(unit, pause.failure)
         delivery = _Delivery(unit, asyncio.get_running_loop().create_future())
-        line = self._lines.setdefault(unit.domain, _Line())
+        stranger = not unit.item.reverse_path
+        line = self._lines.setdefault((destination, stranger), _Line(destination, stranger))
         line.waiting.append(delivery)
-        if line.workers < (self._per_destination if pause is None else 1):
-            line.workers += 1
-            self._tasks.start(self._work(unit.domain, line), f"mail to {unit.domain}")
+        self._staff(line)
         try:
             return await delivery.done
         finally:
@@ -109,13 +131,23 @@ class Destinations:
         """End all connections; deliveries under way are cancelled."""
         await self._tasks.stop()
 
-    async def _work(self, domain: str, line: _Line) -> None:
+    def _most(self, line: _Line) -> int:
+        return self._per_destination if line.answers else 1
+
+    def _staff(self, line: _Line) -> None:
+        """Have as many workers as the line may have, and has deliveries for."""
+        for _ in range(min(self._most(line) - line.workers, len(line.waiting))):
+            line.workers += 1
+            self._tasks.start(self._work(line), f"mail to {line.domain or 'the smarthost'}")
+
+    async def _work(self, line: _Line) -> None:
         try:
-            async with self._connections:
-                while line.waiting:
-                    await self._serve(domain, line)
+            while line.waiting and line.workers <= self._most(line):
+                async with self._turn(line):
+                    if line.waiting:  # other workers may have done it all meanwhile
+                        await self._serve(line)
         except NotDelivered as failure:
-            self._remember(domain, failure)
+            self._remember(line.domain, failure)
             for delivery in line.waiting:
                 _answer(delivery, refused(delivery.unit, failure))
             line.waiting.clear()
@@ -129,13 +161,21 @@ class Destinations:
             if not line.workers:
                 for delivery in line.waiting:
                     delivery.done.cancel()
-                if self._lines.get(domain) is line:
-                    del self._lines[domain]
+                if self._lines.get((line.domain, line.stranger)) is line:
+                    del self._lines[line.domain, line.stranger]
 
-    async def _serve(self, domain: str, line: _Line) -> None:
+    @asynccontextmanager
+    async def _turn(self, line: _Line) -> AsyncIterator[None]:
+        async with self._for_strangers if line.stranger else nullcontext(), self._connections:
+            yield
+
+    async def _serve(self, line: _Line) -> None:
         """Serve the line over one connection, as long as it is usable. Raises NotDelivered: there is no connection."""
+        domain = line.waiting[0].unit.domain  # with a smarthost any will do
         session = await self._courier.connect(domain)
-        self._pauses.pop(domain, None)
+        self._pauses.pop(line.domain, None)
+        line.answers = True
+        self._staff(line)
         try:
             while session.usable and line.waiting:
                 delivery = line.waiting.popleft()
@@ -143,7 +183,8 @@ class Destinations:
                     continue
                 try:
                     attempts = await self._send(session, delivery.unit)
-                    _answer(delivery, await self._at_next_host(domain, session, delivery.unit, attempts))
+                    line.answers = session.is_open
+                    _answer(delivery, await self._at_next_host(session, delivery.unit, attempts))
                 except Stale:
                     line.waiting.appendleft(delivery)
                     return
@@ -158,33 +199,36 @@ class Destinations:
         await session.quit()
 
     async def _send(self, session: Session, unit: Unit) -> list[Attempt]:
-        async with self._memory.taken(2 * unit.item.sealed.content_size):
+        size = unit.item.sealed.content_size
+        # What reads slowly keeps its message in memory for long: small ones never wait for large ones
+        budget = self._small_memory if size <= params.SMALL else self._memory
+        async with budget.taken(2 * size):
             message = await self._compose(unit, eight_bit=session.takes_eight_bit)
             return await session.deliver(message)
 
-    async def _at_next_host(self, domain: str, session: Session, unit: Unit, attempts: list[Attempt]) -> list[Attempt]:
+    async def _at_next_host(self, session: Session, unit: Unit, attempts: list[Attempt]) -> list[Attempt]:
         async def deliver(other: Session, numbers: Collection[int]) -> list[Attempt]:
             put_off = tuple(each for each in unit.recipients if each.number in numbers)
             return await self._send(other, replace(unit, recipients=put_off))
 
-        return await with_next_host(self._courier, domain, session, attempts, deliver)
+        return await with_next_host(self._courier, unit.domain, session, attempts, deliver)
 
     async def _compose(self, unit: Unit, *, eight_bit: bool) -> Message:
         return await asyncio.to_thread(compose, unit, self._signer, eight_bit=eight_bit)
 
-    def _remember(self, domain: str, failure: NotDelivered) -> None:
+    def _remember(self, destination: str, failure: NotDelivered) -> None:
         if failure.permanent:
             return  # asking DNS again costs little, and a new record counts at once
-        last = self._pauses.pop(domain, None)
+        last = self._pauses.pop(destination, None)
         now = self._clock()
-        if last is not None and now < last.until:
-            self._pauses[domain] = last  # several workers found the same
+        if last is not None and last.holds(now):
+            self._pauses[destination] = last  # several workers found the same
             return
         if len(self._pauses) >= params.MAX_PAUSES:
             self._pauses.pop(next(iter(self._pauses)))
         failures = 1 if last is None else last.failures + 1
         length = min(self._pause << min(failures - 1, _MAX_DOUBLINGS), self._pause_last)
-        self._pauses[domain] = _Pause(now + length, failure, failures)
+        self._pauses[destination] = _Pause(now, now + length, failure, failures)
 
 
 def refused(unit: Unit, failure: NotDelivered | Failure) -> list[Attempt]:

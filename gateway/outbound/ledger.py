@@ -21,6 +21,23 @@ from p2pcore.clock import Clock
 from p2pcore.mail.injection import Injection, SealedContent
 
 _OPEN = "state IN ('pending', 'held')"
+_PUT_OFF = (  # when the last of it is due, what makes due (?1) what is later than ?2, and how long it waits at most
+    (
+        "SELECT max(next_attempt) FROM recipients WHERE state = 'pending'",
+        "UPDATE recipients SET next_attempt = ?1 WHERE next_attempt > ?2 AND state = 'pending'",
+        0,  # the schedule says that
+    ),
+    (
+        "SELECT max(report_at) FROM items WHERE report_at IS NOT NULL",
+        "UPDATE items SET report_at = ?1 WHERE report_at > ?2",
+        params.REPORT_RETRY,
+    ),
+    (
+        "SELECT max(next_attempt) FROM injections WHERE next_attempt IS NOT NULL",
+        "UPDATE injections SET next_attempt = ?1 WHERE next_attempt > ?2",
+        params.RETRY_LAST,
+    ),
+)
 
 
 class Ledger:
@@ -64,8 +81,8 @@ class Ledger:
             )
             for index, each in enumerate(item.recipients):
                 self._database.run(
-                    "INSERT INTO recipients (item, number, forward_path, domain, notify, orcpt, state, next_attempt)"
-                    " VALUES (?, ?, ?, ?, ?, ?, 'pending', ?)",
+                    "INSERT INTO recipients (item, number, forward_path, domain, notify, orcpt, state, next_attempt,"
+                    " stranger) VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
                     number,
                     index,
                     each.forward_path,
@@ -73,6 +90,7 @@ class Ledger:
                     each.notify,
                     each.orcpt,
                     now,
+                    int(not item.reverse_path),
                 )
             self._database.run("DELETE FROM sendings WHERE at <= ?", now - params.SENDINGS_KEPT)
             sql = "INSERT INTO sendings (at, submitter, recipients) VALUES (?, ?, ?)"
@@ -225,6 +243,19 @@ class Ledger:
             if item_id is None:
                 return self._database.run(f"{change} state = 'pending'", now)
             return self._database.run(f"{change} item = ? AND {_OPEN}", now, item_id)
+
+    def catch_up(self) -> None:
+        """Make due what is put off longer than ever is done: the clock was set back meanwhile."""
+        now = self._clock()
+        late = []
+        for latest, change, longest in _PUT_OFF:
+            until = now + (longest or self._schedule.longest)
+            if (self._database.rows(latest)[0][0] or 0) > until:
+                late.append((change, until))
+        if late:
+            with self._database.transaction():
+                for change, until in late:
+                    self._database.run(change, now, until)
 
     def hasten(self, domain: str, pause: int) -> None:
         """Make due what our own network put off: recipients of `domain`, `pause` after their last try, and reports."""

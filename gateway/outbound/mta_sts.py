@@ -117,10 +117,10 @@ class MtaSts:
     def _is_due(self, domain: str, identifier: str, kept: CachedPolicy | None) -> bool:
         """Whether the policy is fetched now."""
         now = self._clock()
-        if kept is not None and kept.id == identifier and now < kept.fetched + REFRESH:
+        if kept is not None and kept.id == identifier and kept.fetched <= now < kept.fetched + REFRESH:
             return False
-        failed, again = self._failed.get(domain, ("", 0))
-        return failed != identifier or now >= again
+        failed, since = self._failed.get(domain, ("", 0))
+        return failed != identifier or not since <= now < since + FETCH_PAUSE  # also where the clock was set back
 
     async def _fetched(self, domain: str, identifier: str) -> CachedPolicy | None:
         """Fetch, keep and return the policy; None: it cannot be had now."""
@@ -130,7 +130,7 @@ class MtaSts:
             log.warning("mta-sts", domain=domain, detail=f"policy not fetched: {failure}")
             if len(self._failed) >= MAX_FAILURES:
                 self._failed.pop(next(iter(self._failed)))
-            self._failed[domain] = (identifier, self._clock() + FETCH_PAUSE)
+            self._failed[domain] = (identifier, self._clock())
             return None
         self._failed.pop(domain, None)
         kept = CachedPolicy(domain, identifier, policy, self._clock())

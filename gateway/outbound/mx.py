@@ -3,10 +3,12 @@
 import asyncio
 import ipaddress
 import random
+import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.config_rules import ANYWHERE
 from gateway.outbound import params
 from gateway.outbound.errors import NotDelivered
 from gateway.resolver import Answer
@@ -14,6 +16,8 @@ from p2pcore.endpoint import Endpoint
 from p2pcore.errors import CannotKnow
 
 SMTP_PORT = 25
+_MISCONFIGURED = "4.3.5"  # RFC 3463 §3.4: system incorrectly configured
+_DISCARD = 9  # a port, since a socket wants one
 
 
 class MailDns(Protocol):
@@ -44,7 +48,8 @@ class Exchange:
 class MailExchangers:
     """Finds the endpoints of a domain, best first.
 
-    `own_names` and `own_endpoints` are this host's: what leads to them, and everything less preferred, is left out.
+    `own_names` and `own_endpoints` are this host's: what leads to them, and everything less preferred, is left out. One
+    at 0.0.0.0 or :: means every address of this machine.
     `served`: other domains (A-labels) that this host takes mail for, so that nothing of that would loop. With a
     `smarthost` all mail goes there instead. `rng` orders hosts of one preference.
     """
@@ -64,6 +69,7 @@ class MailExchangers:
         self._port = port
         self._own_names = frozenset(name.lower().removesuffix(".") for name in own_names)
         self._own_endpoints = frozenset((endpoint.host, endpoint.port) for endpoint in own_endpoints)
+        self._own_ports = frozenset(endpoint.port for endpoint in own_endpoints if endpoint.host in ANYWHERE)
         self._served = frozenset(served)
         self._smarthost = smarthost
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, protects nothing
@@ -71,7 +77,7 @@ class MailExchangers:
     async def targets(self, domain: str) -> tuple[Target, ...]:
         """Return at least one endpoint, at most MAX_ENDPOINTS, in the order to be tried. Raises NotDelivered."""
         if self._smarthost is not None:
-            return await self._of_hosts([Exchange(0, self._smarthost.host)], self._smarthost.port)
+            return await self._of_smarthost(self._smarthost)
         if domain.startswith("["):
             return (self._literal(domain),)
         if not domain:
@@ -86,6 +92,14 @@ class MailExchangers:
         if domain in self._served:
             return await self._of_hosts(ordered[: params.MAX_HOSTS], self._port, may_be_us=True)
         return await self._of_hosts(self._before_us(ordered), self._port)
+
+    async def _of_smarthost(self, smarthost: Endpoint) -> tuple[Target, ...]:
+        """Raises NotDelivered, always temporary: no name of a smarthost, however wrong, says anything of a domain."""
+        try:
+            return await self._of_hosts([Exchange(0, smarthost.host)], smarthost.port)
+        except NotDelivered as failure:
+            status = _MISCONFIGURED if failure.permanent else failure.status
+            raise NotDelivered(status, f"smarthost: {failure.reply}") from failure
 
     def _ordered(self, found: Sequence[Exchange]) -> list[Exchange]:
         """Return hosts by preference, shuffled within one (RFC 5321 §5.1)."""
@@ -117,7 +131,8 @@ class MailExchangers:
             if isinstance(answer, CannotKnow):
                 unknown = answer
                 continue
-            targets += [Target(each.host, address, port) for address in answer]
+            most = params.MAX_ENDPOINTS if len(hosts) == 1 else params.HOST_ENDPOINTS
+            targets += [Target(each.host, address, port) for address in filter(_is_unicast, answer)][:most]
         if targets:
             return tuple(targets[: params.MAX_ENDPOINTS])
         if unknown is not None:
@@ -128,15 +143,21 @@ class MailExchangers:
         raise NotDelivered("5.4.4", f"no mail exchanger has an address: {names}")
 
     def _is_us(self, answer: tuple[str, ...] | CannotKnow, port: int) -> bool:
-        return not isinstance(answer, CannotKnow) and any((each, port) in self._own_endpoints for each in answer)
+        return not isinstance(answer, CannotKnow) and any(self._is_own(each, port) for each in answer)
+
+    def _is_own(self, address: str, port: int) -> bool:
+        """Whether we listen there: at that very endpoint, or at all of this machine's addresses, which it is one of."""
+        if (address, port) in self._own_endpoints:
+            return True
+        return port in self._own_ports and _is_local(address)
 
     async def _addresses(self, host: str) -> tuple[str, ...] | CannotKnow:
         try:
-            return (str(ipaddress.ip_address(host)),)
+            return (_address(host),)
         except ValueError:
             pass
         try:
-            return (await self._dns.addresses(host)).values
+            return tuple(map(_address, (await self._dns.addresses(host)).values))
         except CannotKnow as failure:
             return failure
 
@@ -144,10 +165,12 @@ class MailExchangers:
         """Return the endpoint that an address literal means (RFC 5321 §4.1.3). Raises NotDelivered."""
         text = domain.strip("[]")
         try:
-            address = str(ipaddress.ip_address(text[5:] if text.startswith("ipv6:") else text))
+            address = _address(text[5:] if text.startswith("ipv6:") else text)
         except ValueError:
             raise NotDelivered("5.1.2", f"address literal {domain} does not parse") from None
-        if (address, self._port) in self._own_endpoints:
+        if not _is_unicast(address):
+            raise NotDelivered("5.1.2", f"{domain} is no host's address")
+        if self._is_own(address, self._port):
             raise NotDelivered("5.4.6", f"{domain} is this host")
         return Target(domain, address, self._port)
 
@@ -160,3 +183,33 @@ def exchanges(domain: str, records: Sequence[tuple[int, str]]) -> list[Exchange]
     if not named:
         raise NotDelivered("5.1.10", f"domain {domain} takes no mail (null MX)")  # RFC 7505 §3, §5
     return named
+
+
+def _address(text: str) -> str:
+    """Return an IP address in its one form; IPv4 inside IPv6 (RFC 4291 §2.5.5.2) as the IPv4 that is dialled.
+
+    Raises ValueError.
+    """
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def _is_unicast(address: str) -> bool:
+    """Whether a host can have it: 0.0.0.0 would be dialled as this machine (RFC 1122 §3.2.1.3)."""
+    parsed = ipaddress.ip_address(address)
+    return not (parsed.is_unspecified or parsed.is_multicast or address == "255.255.255.255")
+
+
+def _is_local(address: str) -> bool:
+    """Whether it is one of this machine's: what leads there has it as its own source, which sends nothing to learn."""
+    parsed = ipaddress.ip_address(address)
+    if parsed.is_loopback:
+        return True
+    family = socket.AF_INET6 if parsed.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, _DISCARD))
+            return bool(probe.getsockname()[0] == address)
+        except OSError:
+            return False  # no way there: it is not here

@@ -1,7 +1,8 @@
 """What one host of a domain puts off is tried at one more of them in the same attempt (RFC 5321 §5.1).
 
-Without that, mail would wait for days on the preferred host's full disk while the others take mail. Where a connection
-was lost nothing is tried elsewhere at once: the host may have the message.
+Without that, mail would wait for days on the preferred host's full disk, or on a server that greets and then dies,
+while the others take mail. Where a connection was lost after the final dot nothing is tried elsewhere at once: the host
+may have the message.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -19,7 +20,7 @@ class Connected(Protocol):
     def target(self) -> Target: ...
 
     @property
-    def is_open(self) -> bool: ...
+    def in_doubt(self) -> bool: ...
 
     async def quit(self) -> None: ...
 
@@ -49,7 +50,7 @@ async def with_next_host(
     `deliver` is given a connection and the numbers of those recipients that were put off.
     """
     put_off = {each.number for each in attempts if each.outcome == "deferred"}
-    if not put_off or not session.is_open:
+    if not put_off or session.in_doubt:
         return list(attempts)
     try:
         other = await connector.connect(domain, besides=session.target.host)

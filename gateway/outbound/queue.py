@@ -29,12 +29,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from gateway.mail.outgoing import NewItem, NewRecipient, Sending
 from gateway.outbound import params
 from gateway.outbound.bodies import Bodies
+from gateway.outbound.claims import Claims, Shares
 from gateway.outbound.database import Database
 from gateway.outbound.errors import QueueUnusable
 from gateway.outbound.ledger import Ledger
@@ -48,7 +50,6 @@ from p2pcore.mail.injection import Injection, SealedContent
 __all__ = ["NewItem", "NewRecipient", "Queue"]
 
 T = TypeVar("T")
-_LISTED = 1_000  # items shown by `items`
 
 
 def _jitter() -> float:
@@ -80,9 +81,7 @@ class Queue:
         self._opened: tuple[Database, Rows, Ledger] | None = None
         self._closed = False
         self._wake = asyncio.Event()
-        self._units: set[tuple[int, str]] = set()
-        self._reports: set[int] = set()
-        self._injections: set[int] = set()
+        self._claims = Claims()
 
     async def open(self) -> None:
         """Open or create the queue and remove what a crash left over. Raises QueueUnusable, OSError."""
@@ -123,27 +122,21 @@ class Queue:
 
     async def claim(self, room: int) -> Work:
         """Return what is due, at most `room` units of mail, and claim it: it is not returned again until released."""
-        work = await self._run(lambda: self._due(room))
-        self._units |= {(unit.item.id, unit.domain) for unit in work.units}
-        self._reports |= {owed.item.id for owed in work.reports}
-        self._injections |= {kept.id for kept in work.injections}
+        shares = self._claims.shares()
+        work = await self._run(lambda: self._due(shares, room))
+        self._claims.add(work)
         return work
 
     def release(self, claimed: Unit | OwedReport | KeptInjection) -> None:
         """Give a claim back; what became of it was recorded before."""
-        if isinstance(claimed, Unit):
-            self._units.discard((claimed.item.id, claimed.domain))
-        elif isinstance(claimed, OwedReport):
-            self._reports.discard(claimed.item.id)
-        else:
-            self._injections.discard(claimed.id)
-        self._wake.set()
+        if self._claims.remove(claimed):
+            self._wake.set()
 
     async def wait(self) -> None:
-        """Return as soon as something that is not claimed is due."""
+        """Return as soon as something that can be claimed is due."""
         while True:
             self._wake.clear()
-            at = await self._run(lambda: self._rows.next_due(self._units, self._reports, self._injections))
+            at = await self._run(partial(self._next_due, self._claims.shares()))
             left = params.CLOCK_CHECK if at is None else min(at - self._clock(), params.CLOCK_CHECK)
             if left <= 0:
                 return
@@ -194,17 +187,17 @@ class Queue:
 
     # For the administrator
 
-    async def items(self, limit: int = _LISTED) -> list[QueueItem]:
-        """Return the oldest items."""
+    async def items(self, limit: int = params.LISTED) -> list[QueueItem]:
+        """Return the oldest items, fewer where they have more than LISTED_RECIPIENTS recipients."""
         return await self._run(lambda: self._rows.items(limit))
 
     async def item(self, item_id: int) -> QueueItem | None:
         """Return one item, None where there is no such item (any more)."""
         return await self._run(lambda: self._rows.item(item_id))
 
-    async def counts(self) -> tuple[dict[str, int], int | None]:
-        """Return the number of recipients by state, and when the oldest item was accepted (None: empty)."""
-        return await self._run(lambda: self._rows.counts())
+    async def count(self) -> int:
+        """Return the number of items."""
+        return await self._run(lambda: self._rows.count())
 
     async def retry(self, item_id: int | None = None) -> int:
         """Make recipients due now, of one item (held ones too) or of all (not held); return how many."""
@@ -270,10 +263,14 @@ class Queue:
             self._opened[0].close()
             self._opened = None
 
-    def _due(self, room: int) -> Work:
-        rows = self._rows
-        units = rows.units(self._units, room)
-        return Work(tuple(units), tuple(rows.reports(self._reports)), tuple(rows.injections_due(self._injections)))
+    def _due(self, shares: Shares, room: int) -> Work:
+        rows, claims = self._rows, self._claims
+        units, reports = rows.units(claims, shares, room), rows.reports(claims.reports)
+        return Work(tuple(units), tuple(reports), tuple(rows.injections_due(claims.injections)))
+
+    def _next_due(self, shares: Shares) -> int | None:
+        self._ledger.catch_up()
+        return self._rows.next_due(self._claims, shares)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

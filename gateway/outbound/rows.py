@@ -5,7 +5,9 @@ from collections.abc import Iterator, Set
 from typing import Any
 
 from gateway.mail.outgoing import Sending
+from gateway.outbound import params
 from gateway.outbound.bodies import Bodies
+from gateway.outbound.claims import Claims, Shares
 from gateway.outbound.database import Database
 from gateway.outbound.model import KeptInjection, OwedReport, QueuedRecipient, QueueItem, Unit
 from p2pcore.clock import Clock
@@ -41,68 +43,92 @@ class Rows:
         sql = "SELECT 1 FROM submissions WHERE submitter = ? AND submission_id = ?"
         return bool(self._database.rows(sql, submitter, submission_id))
 
-    def units(self, claimed: Set[tuple[int, str]], room: int) -> list[Unit]:
-        """Return at most `room` units that are due and not claimed, the longest due first."""
+    def units(self, claims: Claims, shares: Shares, room: int) -> list[Unit]:
+        """Return at most `room` units that are due, not claimed and within the shares, the longest due first."""
         now = self._clock()
         found: dict[tuple[int, str], None] = {}
-        for number, domain, next_attempt in self._pending():
-            if next_attempt > now or len(found) >= room:
-                break
-            if (number, domain) not in claimed:
-                found[number, domain] = None
+        while len(found) < room and self._search(claims, shares, found, now, room):
+            continue
+        items: dict[int, QueueItem] = {}  # one item may be due in a thousand domains
         units = []
         for number, domain in found:
-            item = self.item(number)
+            item = items.get(number) or self.item(number)
             assert item is not None, "a recipient's row goes with its item's"
+            items[number] = item
             due = (each for each in item.recipients if each.state == "pending" and each.next_attempt <= now)
             units.append(Unit(item, domain, tuple(each for each in due if each.domain == domain)))
         return units
 
+    def _search(self, claims: Claims, shares: Shares, found: dict[tuple[int, str], None], now: int, room: int) -> bool:
+        """Add to `found` until a share is full; return whether there may be more for the others."""
+        for number, domain, stranger, next_attempt in self._pending(shares):
+            if next_attempt > now or len(found) >= room:
+                return False
+            if (number, domain) not in claims.units and (number, domain) not in found:
+                found[number, domain] = None
+                if shares.take(domain, stranger=bool(stranger)):
+                    return True
+        return False
+
     def reports(self, claimed: Set[int]) -> list[OwedReport]:
-        """Return the reports that are to be made now, except for claimed items."""
-        sql = "SELECT id FROM items WHERE report_at <= ? ORDER BY report_at"
-        numbers = [number for (number,) in self._database.rows(sql, self._clock()) if number not in claimed]
-        return [self._owed(number) for number in numbers]
+        """Return reports that are to be made now, except for claimed items; with those REPORTS_UNDER_WAY at most."""
+        sql = "SELECT id FROM items WHERE report_at <= ? ORDER BY report_at LIMIT ?"
+        return [self._owed(number) for number in self._next(sql, claimed)]
 
     def injections_due(self, claimed: Set[int]) -> list[KeptInjection]:
-        """Return the finished reports that are to be stored now, except for claimed ones."""
-        sql = "SELECT id FROM injections WHERE next_attempt <= ? ORDER BY next_attempt"
-        numbers = [number for (number,) in self._database.rows(sql, self._clock()) if number not in claimed]
-        return [self.injection(number) for number in numbers]
+        """Return finished reports that are to be stored now, except for claimed ones; REPORTS_UNDER_WAY with those."""
+        sql = "SELECT id FROM injections WHERE next_attempt <= ? ORDER BY next_attempt LIMIT ?"
+        return [self.injection(number) for number in self._next(sql, claimed)]
 
-    def next_due(self, units: Set[tuple[int, str]], reports: Set[int], injections: Set[int]) -> int | None:
-        """Return when the first thing that is not claimed is due, None: nothing waits."""
-        times = [time for item, domain, time in self._pending(stop_after=units) if (item, domain) not in units][:1]
-        reporting = self._database.rows("SELECT id, report_at FROM items WHERE report_at IS NOT NULL")
-        times += [time for number, time in reporting if number not in reports]
-        injecting = self._database.rows("SELECT id, next_attempt FROM injections WHERE next_attempt IS NOT NULL")
-        times += [time for number, time in injecting if number not in injections]
+    def _next(self, sql: str, claimed: Set[int]) -> list[int]:
+        most = max(0, params.REPORTS_UNDER_WAY - len(claimed))
+        found = self._database.rows(sql, self._clock(), most + len(claimed))
+        return [number for (number,) in found if number not in claimed][:most]
+
+    def next_due(self, claims: Claims, shares: Shares) -> int | None:
+        """Return when the first thing is due that is not claimed and within its share, None: nothing waits."""
+        pending = self._pending(shares)
+        times = [time for item, domain, _, time in pending if (item, domain) not in claims.units][:1]
+        for sql, claimed in (
+            ("SELECT id, report_at FROM items WHERE report_at NOTNULL ORDER BY report_at LIMIT ?", claims.reports),
+            (
+                "SELECT id, next_attempt FROM injections WHERE next_attempt NOTNULL ORDER BY next_attempt LIMIT ?",
+                claims.injections,
+            ),
+        ):
+            if len(claimed) < params.REPORTS_UNDER_WAY:
+                times += [at for number, at in self._database.rows(sql, len(claimed) + 1) if number not in claimed][:1]
         return min(times, default=None)
 
-    def _pending(self, stop_after: Set[tuple[int, str]] | None = None) -> Iterator[tuple[int, str, int]]:
-        """Yield item, domain and time of pending recipients by time; with `stop_after`, up to the first not in it."""
-        rows = self._database.each(
-            "SELECT item, domain, next_attempt FROM recipients WHERE state = 'pending' ORDER BY next_attempt"
+    def _pending(self, shares: Shares) -> Iterator[tuple[int, str, int, int]]:
+        """Yield item, domain, stranger and time of pending recipients whose share is not full, by time."""
+        return self._database.each(
+            "SELECT item, domain, stranger, next_attempt FROM recipients WHERE state = 'pending' AND stranger <= ?"
+            " AND domain NOT IN (SELECT value FROM json_each(?)) ORDER BY next_attempt",
+            int(shares.strangers_left > 0),
+            json.dumps(sorted(shares.full)),
         )
-        for row in rows:
-            yield row[0], row[1], row[2]
-            if stop_after is not None and (row[0], row[1]) not in stop_after:
-                return
 
     def item(self, item_id: int) -> QueueItem | None:
         rows = self._database.rows(f"SELECT {_ITEM} FROM items WHERE id = ?", item_id)  # noqa: S608
         return self._item(rows[0]) if rows else None
 
     def items(self, limit: int) -> list[QueueItem]:
-        """Return the oldest `limit` items."""
-        rows = self._database.rows(f"SELECT {_ITEM} FROM items ORDER BY id LIMIT ?", limit)  # noqa: S608
-        return [self._item(row) for row in rows]
+        """Return the oldest items, at most `limit` and with LISTED_RECIPIENTS recipients (but the first) in all."""
+        found: list[QueueItem] = []
+        left = params.LISTED_RECIPIENTS
+        for row in self._database.rows(f"SELECT {_ITEM} FROM items ORDER BY id LIMIT ?", limit):  # noqa: S608
+            item = self._item(row)
+            left -= len(item.recipients)
+            if found and left < 0:
+                break
+            found.append(item)
+        return found
 
-    def counts(self) -> tuple[dict[str, int], int | None]:
-        """Return the number of recipients by state, and when the oldest item was accepted."""
-        states = self._database.rows("SELECT state, COUNT(*) FROM recipients GROUP BY state")
-        ((oldest,),) = self._database.rows("SELECT MIN(accepted) FROM items")
-        return dict(states), oldest
+    def count(self) -> int:
+        """Return the number of items."""
+        ((count,),) = self._database.rows("SELECT COUNT(*) FROM items")
+        return int(count)
 
     def network_injections(self, item_id: int) -> list[KeptInjection]:
         """Return the kept statements of mail into our own domain, the oldest first."""

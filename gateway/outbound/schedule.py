@@ -34,6 +34,11 @@ class Schedule:
                 return mark
         return wanted
 
+    @property
+    def longest(self) -> int:
+        """The longest time between two attempts: what is due later than that was put off by another clock."""
+        return round(max(self.first, self.last) * (1 + params.RETRY_JITTER)) + 1
+
     def is_delayed(self, accepted: int, now: int) -> bool:
         """Return whether the sender of what is still not delivered should hear of it."""
         return now >= accepted + self.delayed_after

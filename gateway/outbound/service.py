@@ -2,7 +2,8 @@
 
 Nothing is polled: the queue wakes the dispatcher when mail comes in, when an outcome is recorded and when the next time
 in it has come. What is under way is claimed; an outcome that cannot be written down now (a full disk) is kept in memory
-and written later, because trying again would send the message twice.
+and written later, because trying again would send the message twice. Nothing new is begun meanwhile: were the process
+to die then, all that was sent since would be sent once more.
 """
 
 import asyncio
@@ -11,9 +12,10 @@ from typing import Protocol
 
 import structlog
 
+from gateway.mail.dsn import wanted
 from gateway.outbound import params
 from gateway.outbound.destinations import refused
-from gateway.outbound.errors import NotDelivered
+from gateway.outbound.errors import NotDelivered, QueueUnusable
 from gateway.outbound.model import Attempt, KeptInjection, OwedReport, Unit, Work
 from gateway.outbound.queue import Queue
 from p2pcore.client.tasks import Tasks
@@ -75,6 +77,9 @@ class Outbound:
         self._deliveries = Tasks()
         self._room = asyncio.Event()
         self._count = 0
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._unwritten = 0
 
     async def start(self) -> None:
         """Begin with what is due, also from before a crash."""
@@ -100,6 +105,7 @@ class Outbound:
         while True:
             try:
                 await self._queue.wait()
+                await self._writable.wait()
                 work = await self._queue.claim(self._under_way - self._count)
             except Exception as failure:  # whatever it is, mail that waits must not wait for a restart
                 log.exception("queue unusable", error=repr(failure))
@@ -150,7 +156,7 @@ class Outbound:
         except Exception as error:
             log.exception("failed", where="outgoing mail", item=unit.item.id, error=repr(error))
             attempts = refused(unit, _UNFORESEEN)
-        await self._surely(lambda: self._queue.record(unit.item, attempts))
+        await self._surely(lambda: self._queue.record(unit.item, attempts), first=True)
         _tell(unit, attempts)
 
     async def _report(self, owed: OwedReport) -> None:
@@ -161,25 +167,42 @@ class Outbound:
         stored = await self._surely(lambda: self._reports.inject(kept))
         log.info("reported" if stored else "report deferred", item=kept.item_id)
 
-    async def _surely(self, write: Callable[[], Coroutine[None, None, object]]) -> object:
-        """Do what writes to the queue until it is written; its claim is kept meanwhile, so nothing is tried twice."""
-        while True:
-            try:
-                return await write()
-            except Exception as failure:
-                log.exception("failed", where="outgoing queue", error=repr(failure))
-                await asyncio.sleep(self._record_retry)  # a disk does not tell when it is well again
+    async def _surely(self, write: Callable[[], Coroutine[None, None, object]], *, first: bool = False) -> object:
+        """Do what writes to the queue until it is written; its claim is kept meanwhile, so nothing is tried twice.
+
+        `first`: before anything else is begun.
+        """
+        holding_up = False
+        try:
+            while True:
+                try:
+                    return await write()
+                except Exception as failure:
+                    log.exception("failed", where="outgoing queue", error=repr(failure))
+                    if first and not holding_up and isinstance(failure, QueueUnusable | OSError):
+                        holding_up = True
+                        self._unwritten += 1
+                        self._writable.clear()
+                    await asyncio.sleep(self._record_retry)  # a disk does not tell when it is well again
+        finally:
+            self._unwritten -= holding_up
+            if not self._unwritten:
+                self._writable.set()
 
 
 def _tell(unit: Unit, attempts: Sequence[Attempt]) -> None:
-    paths = {each.number: each.forward_path for each in unit.recipients}
+    recipients = {each.number: each for each in unit.recipients}
     for attempt in attempts:
+        recipient = recipients[attempt.number]
+        event = {"delivered": "sent", "deferred": "deferred", "failed": "bounced"}[attempt.outcome]
+        if event == "bounced" and not (unit.item.reverse_path and wanted("failed", recipient.notify)):
+            event = "undeliverable"  # a bounce is told to somebody: this is not
         log.info(
-            {"delivered": "sent", "deferred": "deferred", "failed": "bounced"}[attempt.outcome],
+            event,
             id=unit.item.submission_id,
             item=unit.item.id,
             reverse_path=unit.item.reverse_path,
-            forward_path=paths[attempt.number],
+            forward_path=recipient.forward_path,
             remote=attempt.remote,
             status=attempt.status,
             reply=attempt.reply,

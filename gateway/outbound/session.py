@@ -3,11 +3,13 @@
 | the connection ends | outcome of each recipient |
 |---|---|
 | before MAIL was answered, on a connection used before | none: `Stale`, the caller takes a new connection |
-| before the final dot | as answered so far at RCPT; the others deferred |
+| with 421 to MAIL, on a connection used before | the same: the remote has had enough messages over this one |
+| before the final dot | as answered so far at RCPT; the others deferred; another host may be tried |
 | after the final dot, before its reply | deferred: the remote may have the message and get it twice (RFC 1047) |
 """
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -24,6 +26,7 @@ from gateway.outbound.mx import Target
 from gateway.outbound.replies import Reply, parse_reply
 
 _BATCH = params.MAX_TRANSACTION_RECIPIENTS
+_CLOSING = 421  # RFC 5321 §3.8, §4.2.3
 FAILURES = (aiosmtplib.SMTPException, OSError)  # OSError includes TimeoutError and TLS errors
 
 
@@ -37,6 +40,7 @@ class Timeouts:
     block: int = params.BLOCK_TIMEOUT
     final: int = params.FINAL_TIMEOUT
     quit: int = params.QUIT_TIMEOUT
+    opening: int = params.OPENING
 
 
 class Stale(Exception):
@@ -54,6 +58,7 @@ class Session:
         self.target = target
         self.cipher = cipher
         self.used = 0
+        self.in_doubt = False  # the connection was lost after a final dot: the remote may have that message
         self._client = client
         self._extensions = dict(client.esmtp_extensions)  # the client forgets them when the connection ends
         self._timeouts = timeouts
@@ -67,6 +72,13 @@ class Session:
     def is_open(self) -> bool:
         """Whether the connection has lasted until now."""
         return self._client.is_connected
+
+    @property
+    def certificate_end(self) -> int | None:
+        """When the certificate that the host has shown ends, in ms; None where none was verified."""
+        tls = self._client.get_transport_info("ssl_object")
+        shown = tls.getpeercert() if tls is not None else None
+        return int(ssl.cert_time_to_seconds(shown["notAfter"])) * 1_000 if shown else None
 
     @property
     def takes_eight_bit(self) -> bool:
@@ -137,6 +149,9 @@ class Session:
                 raise
             self.abort()
             raise Stale from None
+        if reply.code == _CLOSING and may_be_stale:
+            self.abort()
+            raise Stale
         if not reply.positive:
             self._decide(batch, reply, outcomes)
             return []
@@ -195,8 +210,11 @@ class Session:
             protocol.write(b".\r\n")
             async with asyncio.timeout(self._timeouts.final / 1_000):
                 response = await answer
+            if response.code == _CLOSING:
+                self.abort()
             return parse_reply(response.code, response.message)
         except FAILURES as error:
+            self.in_doubt = dotted
             when = "after the final dot, so the message may have arrived" if dotted else "while sending content"
             raise _Lost(f"connection lost {when}: {_reason(error)}") from error
         finally:

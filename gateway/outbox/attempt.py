@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import structlog
 
@@ -65,6 +66,15 @@ class Attempts:
             by_mx = tasks.create_task(self._by_mx(message, routes.direct), name="by MX")
         await self._record(message, by_network.result() | by_gateway.result() | by_mx.result())
 
+    async def _recorded(self, message: Message, outcomes: Mapping[int, Outcome]) -> None:
+        """Record outcomes that came about once and for all: repeated until it is done, since they are not."""
+        while True:
+            try:
+                return await self._record(message, outcomes)
+            except (StoreError, OSError) as error:
+                log.exception("outcomes not recorded", id=message.id, error=repr(error))
+                await asyncio.sleep(self._limits.record_retry / params.SECOND)  # a disk does not tell when it is well
+
     async def _by_network(self, message: Message, routes: Routes) -> dict[int, Outcome]:
         outcomes: dict[int, Outcome] = {}
         for number, recipients in routes.kept.items():
@@ -112,9 +122,10 @@ class Attempts:
         if not recipients or self._direct is None:
             return {}
         try:
-            return await self._direct.deliver(message, recipients)
+            await self._direct.deliver(message, recipients, partial(self._recorded, message))
         except (Failure, StoreError, OSError) as error:
             return _all_deferred(message, recipients, error)
+        return {}
 
     async def _record(self, message: Message, outcomes: Mapping[int, Outcome]) -> None:
         now = self._clock()

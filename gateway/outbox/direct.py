@@ -5,11 +5,14 @@
 | before the final dot | tried again |
 | after it, before the reply is recorded | tried again: the remote may get it twice (RFC 1047) |
 
+Each destination's outcomes are recorded as soon as it has answered, however long the others take; where that fails (a
+full disk) it is repeated, and not the delivery.
+
 No DKIM signature: the domain's signing keys are its gateways'.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -24,6 +27,9 @@ from gateway.outbox.model import Message, Outcome, Recipient, State
 from gateway.outbox.params import DESTINATIONS_AT_ONCE
 from gateway.outbox.store import OutboxStore
 
+Ended = Callable[[dict[int, Outcome]], Awaitable[None]]
+"""Records outcomes; durable on return, raises nothing."""
+
 _STATES: dict[str, State] = {"delivered": "delivered", "deferred": "pending", "failed": "failed"}
 
 
@@ -34,7 +40,7 @@ class Connection(Protocol):
     def target(self) -> Target: ...
 
     @property
-    def is_open(self) -> bool: ...
+    def in_doubt(self) -> bool: ...
 
     async def deliver(self, message: WireMessage) -> list[Attempt]:
         """Return how it went for each recipient."""
@@ -61,24 +67,24 @@ class DirectDelivery:
         self._courier = courier
         self._domain = domain
 
-    async def deliver(self, message: Message, recipients: Sequence[Recipient]) -> dict[int, Outcome]:
-        """Try all `recipients` once; gives each an outcome by number. Raises StoreError, OSError."""
+    async def deliver(self, message: Message, recipients: Sequence[Recipient], ended: Ended) -> None:
+        """Try all `recipients` once and tell `ended` the outcomes, by number. Raises StoreError, OSError.
+
+        Raises nothing where something may have been delivered.
+        """
         content = await asyncio.to_thread(self._stuffed, message)
         destinations: dict[str, list[Recipient]] = {}
         for recipient in recipients:
             destinations.setdefault(destination_of(recipient.forward_path), []).append(recipient)
         room = asyncio.Semaphore(DESTINATIONS_AT_ONCE)
 
-        async def visit(domain: str, group: Sequence[Recipient]) -> dict[int, Outcome]:
+        async def visit(domain: str, group: Sequence[Recipient]) -> None:
             async with room:
-                return await self._visit(domain, _wire(message, group, domain, *content))
+                await ended(await self._visit(domain, _wire(message, group, domain, *content)))
 
         async with asyncio.TaskGroup() as tasks:
-            visits = [
+            for domain, group in destinations.items():
                 tasks.create_task(visit(domain, group), name=f"delivery to {domain}")
-                for domain, group in destinations.items()
-            ]
-        return {number: outcome for each in visits for number, outcome in each.result().items()}
 
     async def _visit(self, domain: str, message: WireMessage) -> dict[int, Outcome]:
         async def put_off(other: Connection, numbers: Collection[int]) -> list[Attempt]:

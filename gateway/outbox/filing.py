@@ -77,7 +77,7 @@ class Filing:
         while (found := await self._store.read(owed.first, after)) is not None:
             after, identity, message_id, time, octets = found
             early = time + self._sent_grace - self._clock()
-            if octets is None and early > 0:
+            if octets is None and 0 < early <= self._sent_grace:  # more: the clock was set back since
                 waits.append(early)
                 continue
             try:

@@ -40,7 +40,7 @@ from gateway.outbox.filing import Filing
 from gateway.outbox.gateways import GatewayDelivery
 from gateway.outbox.model import FileOnce, Message, OutboxStatus
 from gateway.outbox.network import Injector, NetworkDelivery
-from gateway.outbox.params import ATTEMPTS_AT_ONCE, CONTENT_IN_ROW, LARGE_AT_ONCE, RETRY, OutboxLimits
+from gateway.outbox.params import ATTEMPTS_AT_ONCE, CONTENT_IN_ROW, LARGE_AT_ONCE, RETRY, RETRY_LAST, OutboxLimits
 from gateway.outbox.probing import GatewayProbe
 from gateway.outbox.relay import Dialler
 from gateway.outbox.routes import Names, Router
@@ -204,15 +204,26 @@ class Outbox:
         return await self._store.read(rows.status)
 
     async def list(self) -> tuple[Message, ...]:
-        """Return every kept message with its recipients' states, the oldest first; small contents are in it."""
+        """Return the oldest LISTED messages with their recipients' states, without small contents."""
         return await self._store.read(rows.messages)
 
-    async def retry(self, message_id: str) -> None:
-        """Make every pending recipient of a message due now. Raises UnknownSubmission."""
+    async def message(self, message_id: str) -> Message | None:
+        """Return one kept message, None if it is gone."""
+        return await self._store.read(rows.load, message_id)
+
+    async def retry(self, message_id: str | None = None) -> int:
+        """Make every pending recipient of a message (None: of all) due now; return how many messages that touches.
+
+        Raises UnknownSubmission.
+        """
         self._settled.clear()
-        await self._store.write(rows.retry, message_id, self._clock())
-        self._resting.pop(message_id, None)
+        touched = await self._store.write(rows.retry, message_id, self._clock())
+        if message_id is None:
+            self._resting.clear()
+        else:
+            self._resting.pop(message_id, None)
         self.wake()
+        return touched
 
     async def remove(self, message_id: str) -> None:
         """Drop a message and the copy still owed; what was sent stays sent. Raises UnknownSubmission."""
@@ -248,18 +259,20 @@ class Outbox:
         if self._nodes_came:
             self._nodes_came = False
             await self._store.write(rows.hasten, now, RETRY[0])
-        ready, next_due = await self._store.read(rows.due, now)
-        self._resting = {message_id: until for message_id, until in self._resting.items() if until > now}
-        for message_id, size in ready:
-            large = size > CONTENT_IN_ROW
-            if message_id in self._under_way or message_id in self._resting:
-                continue
-            if len(self._under_way) >= ATTEMPTS_AT_ONCE:
-                break
-            if large and sum(other for _, other in self._under_way.values()) >= LARGE_AT_ONCE:
-                continue
+        if await self._store.read(rows.is_ahead, now + RETRY_LAST):  # the clock was set back since
+            await self._store.write(rows.catch_up, now, now + RETRY_LAST)
+        rest = self._limits.filing_retry
+        self._resting = {each: until for each, until in self._resting.items() if now < until <= now + rest}
+        ready, next_due = await self._store.read(
+            rows.due,
+            now,
+            {*self._under_way, *self._resting},
+            ATTEMPTS_AT_ONCE - len(self._under_way),
+            LARGE_AT_ONCE - sum(large for _, large in self._under_way.values()),
+        )
+        for message_id, size in ready.items():
             task = asyncio.create_task(self._attempt(message_id), name=f"attempt for {message_id}")
-            self._under_way[message_id] = (task, large)
+            self._under_way[message_id] = (task, size > CONTENT_IN_ROW)
         times = [time for time in (next_due, *self._resting.values()) if time is not None]
         return max(0, min(times) - now) if times else None
 

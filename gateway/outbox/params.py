@@ -10,6 +10,7 @@ CHUNK: Final = 256 << 10  # of a content on its way to the sealer or to a gatewa
 ATTEMPTS_AT_ONCE: Final = 8  # messages; one attempt waits mostly for others
 LARGE_AT_ONCE: Final = 2  # of them with more than CONTENT_IN_ROW: they fill uplinks and disks
 DESTINATIONS_AT_ONCE: Final = 4  # of one message, where the agent delivers by MX itself
+LISTED: Final = 1_000  # messages that an administrator is shown
 MAX_REPLY: Final = 1_000  # characters of a gateway's reply that are kept
 RETRY: Final = (10 * SECOND, 30 * SECOND, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE)
 RETRY_LAST: Final = 30 * MINUTE  # RFC 5321 §4.5.4.1; nearer retries cost nobody but our own nodes and gateways
@@ -35,3 +36,4 @@ class OutboxLimits:
     command_timeout: int = 2 * MINUTE
     check_timeout: int = 15 * SECOND
     filing_retry: int = MINUTE
+    record_retry: int = 10 * SECOND

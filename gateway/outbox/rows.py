@@ -1,6 +1,7 @@
 """The outbox's rows: each function is one step of the table in outbox.py, inside the caller's transaction."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from typing import Any
 
 from gateway.mail.submission import Submission
 from gateway.mailbox.database import Database, Transaction
@@ -13,13 +14,14 @@ from gateway.outbox.model import (
     Recipient,
     UnknownSubmission,
 )
-from gateway.outbox.params import MAX_REPLY
+from gateway.outbox.params import CONTENT_IN_ROW, LISTED, MAX_REPLY
 
 _RECIPIENT = (
     "SELECT number, forward_path, notify, orcpt, state, injection, entry, parcel, next_attempt, attempts, delayed,"
     " status, reply, remote, last_attempt FROM recipients WHERE message_id = ? ORDER BY number"
 )
 _DELAYED = 10  # its place in a row
+_MESSAGE = "SELECT id, accepted, reverse_path, body, smtputf8, ret, envelope_id, size, file, file_key"
 
 
 def accept(transaction: Transaction, message_id: str, submission: Submission, now: int, *, save_sent: bool) -> None:
@@ -58,19 +60,21 @@ def accept(transaction: Transaction, message_id: str, submission: Submission, no
 
 def load(database: Database, message_id: str) -> Message | None:
     """Return a kept message, None if it is gone."""
-    found = list(
-        database.connection.execute(
-            "SELECT id, accepted, reverse_path, body, smtputf8, ret, envelope_id, size, octets, file, file_key"
-            " FROM messages WHERE id = ?",
-            (message_id,),
-        )
-    )
-    if not found:
-        return None
-    identifier, accepted, reverse_path, body, smtputf8, ret, envelope_id, *content = found[0]
+    found = list(database.connection.execute(f"{_MESSAGE}, octets FROM messages WHERE id = ?", (message_id,)))
+    return _message(database, found[0]) if found else None
+
+
+def messages(database: Database, limit: int = LISTED) -> tuple[Message, ...]:
+    """Return the oldest `limit` messages, without small contents (their `octets` are None)."""
+    found = list(database.connection.execute(f"{_MESSAGE}, NULL FROM messages ORDER BY accepted, id LIMIT ?", (limit,)))
+    return tuple(_message(database, row) for row in found)
+
+
+def _message(database: Database, row: tuple[Any, ...]) -> Message:
+    identifier, accepted, reverse_path, body, smtputf8, ret, envelope_id, size, file, file_key, octets = row
     recipients = []
-    for row in database.connection.execute(_RECIPIENT, (message_id,)):
-        values = list(row)
+    for each in database.connection.execute(_RECIPIENT, (identifier,)):
+        values = list(each)
         values[_DELAYED] = bool(values[_DELAYED])
         recipients.append(Recipient(*values))
     return Message(
@@ -81,29 +85,50 @@ def load(database: Database, message_id: str) -> Message | None:
         bool(smtputf8),
         ret,
         envelope_id,
-        ContentRef(*content),
+        ContentRef(size, octets, file, file_key),
         tuple(recipients),
     )
 
 
-def messages(database: Database) -> tuple[Message, ...]:
-    """Return every kept message, the oldest first."""
-    ids = [row[0] for row in database.connection.execute("SELECT id FROM messages ORDER BY accepted, id")]
-    return tuple(message for message in (load(database, each) for each in ids) if message is not None)
+def due(
+    database: Database, now: int, besides: Container[str], room: int, large_room: int
+) -> tuple[dict[str, int], int | None]:
+    """Return ID and size of messages with a recipient due at `now`, longest due first, and when the next will be.
 
-
-def due(database: Database, now: int) -> tuple[tuple[tuple[str, int], ...], int | None]:
-    """Return (ID, size) of the messages with a recipient due at `now`, longest due first, and when the next will be."""
+    At most `room` of them, and `large_room` with more than CONTENT_IN_ROW; none that is in `besides`.
+    """
+    ready: dict[str, int] = {}
     found = database.connection.execute(
         "SELECT message_id, size FROM recipients JOIN messages ON messages.id = message_id"
-        " WHERE state = 'pending' AND next_attempt <= ? GROUP BY message_id ORDER BY min(next_attempt)",
+        " WHERE state = 'pending' AND next_attempt <= ? ORDER BY next_attempt",
         (now,),
     )
-    ready = tuple((str(message_id), int(size)) for message_id, size in found)
+    for message_id, size in found:
+        if len(ready) >= room:
+            break
+        large = size > CONTENT_IN_ROW
+        if message_id in besides or message_id in ready or (large and not large_room):
+            continue
+        large_room -= large
+        ready[str(message_id)] = int(size)
+    found.close()
     ((next_due,),) = database.connection.execute(
         "SELECT min(next_attempt) FROM recipients WHERE state = 'pending' AND next_attempt > ?", (now,)
     )
     return ready, next_due
+
+
+def is_ahead(database: Database, until: int) -> bool:
+    """Return whether a recipient is put off until later than `until`."""
+    ((latest,),) = database.connection.execute("SELECT max(next_attempt) FROM recipients WHERE state = 'pending'")
+    return (latest or 0) > until
+
+
+def catch_up(transaction: Transaction, now: int, until: int) -> None:
+    """Make due at `now` who is put off until later than `until`."""
+    transaction.connection.execute(
+        "UPDATE recipients SET next_attempt = ? WHERE state = 'pending' AND next_attempt > ?", (now, until)
+    )
 
 
 def hasten(transaction: Transaction, now: int, pause: int) -> None:
@@ -168,12 +193,19 @@ def remove(transaction: Transaction, message_id: str) -> None:
     _drop(transaction, message_id)
 
 
-def retry(transaction: Transaction, message_id: str, now: int) -> None:
-    """Make every pending recipient due. Raises UnknownSubmission."""
-    require(transaction, message_id)
-    transaction.connection.execute(
-        "UPDATE recipients SET next_attempt = ? WHERE message_id = ? AND state = 'pending'", (now, message_id)
+def retry(transaction: Transaction, message_id: str | None, now: int) -> int:
+    """Make every pending recipient of a message due (None: of all); return how many messages that touches.
+
+    Raises UnknownSubmission.
+    """
+    if message_id is not None:
+        require(transaction, message_id)
+    touched = transaction.connection.execute(
+        "UPDATE recipients SET next_attempt = ?1 WHERE state = 'pending' AND (message_id = ?2 OR ?2 IS NULL)"
+        " RETURNING message_id",
+        (now, message_id),
     )
+    return len({touched_id for (touched_id,) in list(touched)})
 
 
 def status(database: Database) -> OutboxStatus:

@@ -3,11 +3,12 @@
 import asyncio
 import threading
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from dnslib import QTYPE, DNSRecord
 
-from tests.harness.machines import DOMAIN, Domain, Machine, p2pmail
+from p2pcore.endpoint import Endpoint
+from tests.harness.machines import DOMAIN, Machine, p2pmail
 from tests.support.fake_dns import FakeDns
 from tests.support.fake_mta import FakeMta, Taken
 
@@ -16,10 +17,18 @@ NULL = "null.example"  # takes no mail (RFC 7505)
 T = TypeVar("T")
 
 
+class Inside(Protocol):
+    """Where the outside world is looked for, and the gateways whose records it publishes: machines.Domain."""
+
+    resolver: Endpoint
+    remote: Endpoint
+    gateways: list[Machine]
+
+
 class Outside:
     """Everybody else, between `start` and `stop`. The MTA's settings may be changed from the test's thread."""
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Inside) -> None:
         self.resolver = domain.resolver
         self.mta = FakeMta()
         self._remote = domain.remote
@@ -39,6 +48,10 @@ class Outside:
         for number, gateway in enumerate(gateways, 1):
             self._dns.add(f"{DOMAIN}. MX {10 * number} mx{number}.{DOMAIN}.\nmx{number}.{DOMAIN}. A {gateway.host}")
             self._dns.add(p2pmail(gateway, "dkim"))
+
+    def publish(self, zone: str) -> None:
+        """Add lines of a zone file."""
+        self._dns.add(zone)
 
     def start(self) -> None:
         self._thread.start()

@@ -17,6 +17,7 @@ from gateway.outbound.queue import Queue
 from gateway.outbound.session import Session
 from p2pcore.crypto.dkim_keys import dkim_record, make_ed25519_dkim_key
 from p2pcore.errors import Tampered
+from p2pcore.params import DAY
 from tests.gateway.outbound.test_session import TIMEOUTS, Hosts
 from tests.gateway.outbound.world import new_item
 from tests.support.fake_mta import FakeMta
@@ -258,3 +259,128 @@ async def test_a_budget_is_given_in_order() -> None:
     await asyncio.gather(first, last)
     async with budget.taken(1_000):
         assert log == ["first", "last"]
+
+
+class Domains:
+    """A Connector with a port for each domain; `silent` domains never answer, `dialled` counts."""
+
+    def __init__(self, ports: dict[str, int], silent: str = "") -> None:
+        self.silent = silent
+        self.dialled: list[str] = []
+        self._couriers = {domain: Courier(Hosts(port), "mx.example.org", TIMEOUTS) for domain, port in ports.items()}
+
+    async def connect(self, domain: str, *, besides: str = "") -> Session:
+        self.dialled.append(domain)
+        if domain == self.silent:
+            await asyncio.Event().wait()
+        return await self._couriers[domain].connect(domain, besides=besides)
+
+
+async def test_a_destination_that_never_greets_costs_one_connection(
+    queue: Queue, mta: FakeMta, clock: ManualClock
+) -> None:
+    """However much waits for it: with two connections in all, the others go on."""
+    connector = Domains({"other.example": mta.port}, silent="silent.example")
+    destinations = Destinations(connector, None, clock, connections=2)
+    work = await units(queue, 6, "silent.example")
+    silent = [asyncio.create_task(destinations.deliver(unit)) for unit in work]
+    async with asyncio.timeout(10):
+        for unit in await units(queue, 3, "other.example"):
+            assert (await destinations.deliver(unit))[0].outcome == "delivered"
+    assert connector.dialled.count("silent.example") == 1
+    await destinations.stop()
+    await asyncio.gather(*silent, return_exceptions=True)
+
+
+async def test_a_long_line_lets_the_others_have_their_turn(
+    queue: Queue, mta: FakeMta, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one connection goes round: a destination with one message does not wait for another's thousands."""
+    monkeypatch.setattr(params, "MAX_TRANSACTIONS", 2)
+    connector = Domains({"long.example": mta.port, "short.example": mta.port})
+    destinations = Destinations(connector, None, clock, connections=1)
+    work = await units(queue, 6, "long.example") + await units(queue, 1, "short.example")
+    await asyncio.gather(*(destinations.deliver(unit) for unit in work))
+    assert [taken.forward_paths[0] for taken in mta.taken].index("x@short.example") == 2
+    await destinations.stop()
+
+
+async def test_reports_to_strangers_have_few_connections(queue: Queue, mta: FakeMta, clock: ManualClock) -> None:
+    """A stranger's hosts that never answer take none of those that users' mail needs, not even to her own domain."""
+    connector = Domains({"other.example": mta.port, "silent.example": mta.port}, silent="silent.example")
+    destinations = Destinations(connector, None, clock, connections=2, report_connections=1)
+    for number, domain in enumerate(("silent.example", "other.example")):
+        await queue.accept(new_item(f"x@{domain}", submission_id=f"report-{number}", reverse_path=""))
+        clock.advance(1)
+    reports = [asyncio.create_task(destinations.deliver(unit)) for unit in (await queue.claim(9)).units]
+    async with asyncio.timeout(10):
+        (mine,) = await units(queue, 1, "other.example")
+        assert (await destinations.deliver(mine))[0].outcome == "delivered"
+    assert connector.dialled == ["silent.example", "other.example"]
+    await destinations.stop()
+    await asyncio.gather(*reports, return_exceptions=True)
+
+
+async def test_small_messages_do_not_wait_for_memory_behind_large_ones(
+    queue: Queue, mta: FakeMta, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that reads a large message slowly keeps its memory: what is small goes on."""
+    monkeypatch.setattr(params, "SMALL", 1_000)
+    mta.hold = asyncio.Event()
+    other = FakeMta()
+    await other.start()
+    connector = Domains({"slow.example": mta.port, "other.example": other.port})
+    destinations = Destinations(connector, None, clock, memory=8_000, small_memory=4_000)
+    for number in range(3):
+        await queue.accept(new_item("x@slow.example", submission_id=f"{number}", content=b"a: b\r\n" * 300))
+    large = [asyncio.create_task(destinations.deliver(unit)) for unit in (await queue.claim(9)).units]
+    await mta.at_dot.wait()
+    async with asyncio.timeout(10):
+        (small,) = await units(queue, 1, "other.example")
+        assert (await destinations.deliver(small))[0].outcome == "delivered"
+    mta.hold.set()
+    assert [(await each)[0].outcome for each in large] == ["delivered"] * 3
+    await destinations.stop()
+    await other.stop()
+
+
+async def test_a_remote_that_has_had_enough_gets_the_rest_over_another_connection(
+    queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock
+) -> None:
+    """RFC 5321 §3.8: 421 to a later MAIL ends that connection, and is no answer about the message."""
+    destinations = Destinations(connections, None, clock, per_destination=1)
+    first, second = await units(queue, 2)
+    mta.hold = asyncio.Event()
+    delivering = asyncio.gather(destinations.deliver(first), destinations.deliver(second))
+    await mta.at_dot.wait()
+    mta.once["MAIL"] = "421 4.7.0 too many messages over this connection"
+    mta.hold.set()
+    assert [attempts[0].outcome for attempts in await delivering] == ["delivered", "delivered"]
+    assert mta.connections == 2
+    await destinations.stop()
+
+
+async def test_a_clock_set_back_ends_a_pause(queue: Queue, connections: Connections, clock: ManualClock) -> None:
+    """A pause of a minute is not a day long because somebody corrects the clock."""
+    destinations = Destinations(connections, None, clock)
+    connections.refusing = NotDelivered("4.4.1", "no answer")
+    (unit,) = await units(queue, 1)
+    await destinations.deliver(unit)
+    connections.refusing = None
+    clock.advance(-DAY)
+    assert (await destinations.deliver(unit))[0].outcome == "delivered"
+    await destinations.stop()
+
+
+async def test_a_smarthost_is_one_destination(queue: Queue, connections: Connections, clock: ManualClock) -> None:
+    """Mail to twenty domains shares its few connections and, where it does not answer, its pause."""
+    destinations = Destinations(connections, None, clock, single=True, per_destination=1)
+    work = [unit for number in range(20) for unit in await units(queue, 1, f"d{number}.example")]
+    results = await asyncio.gather(*(destinations.deliver(unit) for unit in work))
+    assert {attempts[0].outcome for attempts in results} == {"delivered"}
+    assert connections.asked == 1
+    connections.refusing = NotDelivered("4.4.1", "no answer")
+    for unit in work:
+        assert (await destinations.deliver(unit))[0].outcome == "deferred"
+    assert connections.asked == 2
+    await destinations.stop()

@@ -209,6 +209,20 @@ async def test_a_failed_fetch_is_not_repeated_at_once(
     assert await sts.policy("remote.example") == ENFORCE
 
 
+async def test_a_clock_set_back_by_a_day_delays_no_fetch(
+    sts: MtaSts, host: Host, dns: FakeDns, clock: ManualClock
+) -> None:
+    """Neither the pause after a failure nor a policy's age is counted from a time that has not come."""
+    host.status = 500
+    assert await sts.policy("remote.example") is None
+    clock.advance(-REFRESH)
+    host.status = 200
+    assert await sts.policy("remote.example") == ENFORCE
+    clock.advance(-REFRESH)
+    assert await sts.policy("remote.example") == ENFORCE
+    assert host.asked == 3
+
+
 def test_a_damaged_file_is_no_policy(tmp_path: Path) -> None:
     """What cannot be read is fetched again; what belongs to another domain is not believed."""
     cache = PolicyCache(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from gateway.outbound.errors import NotDelivered
 from gateway.outbound.model import destination_of
 from gateway.outbound.mx import MailExchangers, exchanges
-from gateway.outbound.params import MAX_ENDPOINTS, MAX_HOSTS
+from gateway.outbound.params import HOST_ENDPOINTS, MAX_ENDPOINTS, MAX_HOSTS
 from gateway.resolver import Resolver
 from p2pcore.endpoint import Endpoint
 from tests.support.fake_dns import FakeDns
@@ -179,3 +179,71 @@ async def test_a_name_outside_idna_is_asked_for(dns: FakeDns) -> None:
     assert destination_of("x@Bücher.example") == "xn--bcher-kva.example"
     assert destination_of(f"x@{'a' * 64}.example") == ""
     assert await addresses(of(dns), "odd_name.example") == ["192.0.2.2"]
+
+
+async def test_one_host_with_many_addresses_leaves_room_for_the_next(dns: FakeDns) -> None:
+    """Of each host at least two addresses are tried, and never its alone where there are others."""
+    for number in range(30):
+        dns.add(f"h1.wide.example. A 198.51.100.{number}")
+    dns.add(
+        "wide.example. MX 1 h1.wide.example.\nwide.example. MX 2 b.two.example.\nlone.example. MX 1 h1.wide.example."
+    )
+    found = await addresses(of(dns), "wide.example")
+    assert (len(found), found[-1]) == (HOST_ENDPOINTS + 1, "192.0.2.2")
+    assert len(await addresses(of(dns), "lone.example")) == MAX_ENDPOINTS
+
+
+async def test_three_hundred_records_are_ten_hosts(dns: FakeDns) -> None:
+    """An answer that needs TCP is read whole, and the ten most preferred of it are looked at."""
+    dns.add("\n".join(f"big.example. MX {number} h{number}.big.example." for number in range(300)))
+    dns.add("\n".join(f"h{number}.big.example. A 198.51.100.{number}" for number in range(12)))
+    assert len(await addresses(of(dns), "big.example")) == MAX_HOSTS
+    assert ("h10.big.example", "A") not in dns.asked
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1"])
+async def test_what_no_host_can_have_is_not_dialled(dns: FakeDns, address: str) -> None:
+    """An unspecified address would be this very machine, and all others of a group."""
+    dns.add(f"odd.example. MX 1 odd-host.example.\nodd-host.example. {'AAAA' if ':' in address else 'A'} {address}")
+    for domain in ("odd.example", f"[ipv6:{address}]" if ":" in address else f"[{address}]"):
+        with pytest.raises(NotDelivered) as caught:
+            await of(dns).targets(domain)
+        assert caught.value.permanent
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
+async def test_a_gateway_that_listens_everywhere_knows_all_its_addresses(dns: FakeDns, address: str) -> None:
+    """A domain whose MX leads back to us would be refused by ourselves, and no other of its hosts be tried."""
+    dns.add(f"back.example. MX 1 back-host.example.\nback-host.example. {'AAAA' if ':' in address else 'A'} {address}")
+    exchangers = of(dns, own_endpoints=[Endpoint("0.0.0.0", 25)])
+    for domain in ("back.example", f"[ipv6:{address}]" if ":" in address else f"[{address}]"):
+        with pytest.raises(NotDelivered) as caught:
+            await exchangers.targets(domain)
+        assert caught.value.status == "5.4.6"
+    dns.add("far.example. A 203.0.113.77")  # of a network for documentation, so nobody's here
+    assert await addresses(exchangers, "far.example") == ["203.0.113.77"]
+    assert await addresses(of(dns), "back.example") == [address]
+
+
+async def test_ipv4_inside_ipv6_is_ipv4(dns: FakeDns) -> None:
+    """It is dialled as that, so it is judged as that (RFC 4291 §2.5.5.2)."""
+    with pytest.raises(NotDelivered) as caught:
+        await of(dns).targets("[ipv6:::ffff:192.0.2.9]")
+    assert caught.value.status == "5.4.6"
+    with pytest.raises(NotDelivered):
+        await of(dns).targets("[ipv6:::ffff:0.0.0.0]")
+
+
+async def test_an_mx_that_is_an_address_is_dialled(dns: FakeDns) -> None:
+    """RFC 5321 §5.1 wants a name there; who wrote an address meant that host."""
+    dns.add("number.example. MX 10 192.0.2.77.")
+    assert await addresses(of(dns), "number.example") == ["192.0.2.77"]
+
+
+@pytest.mark.parametrize("host", ["nowhere.example", "other-name.example", "0.0.0.0"])
+async def test_a_smarthost_that_is_not_found_bounces_nothing(dns: FakeDns, host: str) -> None:
+    """No address, our own, or none at all: it is the configuration that is wrong, and the mail waits."""
+    with pytest.raises(NotDelivered) as caught:
+        await of(dns, smarthost=Endpoint(host, 25)).targets("two.example")
+    assert (caught.value.status, caught.value.permanent) == ("4.3.5", False)
+    assert caught.value.reply.startswith("smarthost: ")

@@ -334,13 +334,13 @@ async def test_waiting_ends_when_the_time_comes(tmp_path: Path) -> None:
     await queue.close()
 
 
-async def test_counts_show_states_and_age(queue: Queue, clock: ManualClock) -> None:
-    """Status sees how many recipients are in which state, and since when the oldest waits."""
-    assert await queue.counts() == ({}, None)
+async def test_status_counts_items(queue: Queue) -> None:
+    """A message counts once, however many recipients it has, and until all have an outcome."""
+    assert await queue.count() == 0
     await queue.accept(new_item("a@r.example", "b@r.example"))
     item = await only(queue)
     await queue.record(item, ended(item, "delivered", 0))
-    assert await queue.counts() == ({"delivered": 1, "pending": 1}, clock())
+    assert await queue.count() == 1
 
 
 async def test_files_of_a_killed_accept_are_removed(queue: Queue, tmp_path: Path, clock: ManualClock) -> None:

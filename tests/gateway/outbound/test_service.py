@@ -4,11 +4,13 @@ import asyncio
 import email
 import email.policy
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import dkim
 import pytest
+import structlog.testing
 import uvloop
 
 from gateway.outbound.bounce import Reporter
@@ -16,7 +18,7 @@ from gateway.outbound.courier import Courier
 from gateway.outbound.destinations import Destinations
 from gateway.outbound.dkim import DkimSigner
 from gateway.outbound.errors import QueueUnusable
-from gateway.outbound.model import Attempt, Unit, Work
+from gateway.outbound.model import Attempt, QueueItem, Unit, Work
 from gateway.outbound.mx import MailExchangers
 from gateway.outbound.network import NetworkDelivery
 from gateway.outbound.queue import Queue
@@ -26,10 +28,11 @@ from gateway.resolver import Resolver
 from p2pcore.clock import system_clock
 from p2pcore.crypto.dkim_keys import dkim_record, make_dkim_key
 from p2pcore.errors import NoQuorum
+from p2pcore.mail.injection import Injection
 from tests.gateway.outbound.test_session import TIMEOUTS
 from tests.gateway.outbound.world import CONTENT, KEY, FakeNetwork, make_network, new_item
 from tests.support.fake_dns import FakeDns
-from tests.support.fake_mta import FakeMta
+from tests.support.fake_mta import DropPoint, FakeMta
 
 DKIM_KEY = make_dkim_key()
 SOON = Schedule(first=20, last=40)
@@ -325,6 +328,118 @@ async def test_what_one_host_puts_off_the_next_one_takes(tmp_path: Path, dns: Fa
     ]
     await machine.stop()
     await full.stop()
+
+
+@pytest.mark.parametrize("at", ["MAIL", "RCPT", "DATA"])
+async def test_a_server_that_dies_leaves_its_mail_to_the_next_host(
+    tmp_path: Path, dns: FakeDns, mta: FakeMta, at: DropPoint
+) -> None:
+    """It greets and hangs up before the final dot, so it has nothing: the mail need not wait until it is repaired."""
+    dns.add("d.example. MX 10 ill.d.example.\nd.example. MX 20 mx.d.example.")
+    dns.add("ill.d.example. A 127.0.0.2\nmx.d.example. A 127.0.0.1")
+    ill = FakeMta(drop_at=at)
+    await ill.start("127.0.0.2", mta.port)
+    machine = Machine(tmp_path, dns, mta.port, Schedule())
+    await machine.start()
+    await machine.queue.accept(new_item("x@d.example"))
+    await machine.emptied()
+    assert (ill.connections, len(mta.taken)) == (1, 1)
+    await machine.stop()
+    await ill.stop()
+
+
+async def test_what_is_removed_under_way_ends_there(machine: Machine, mta: FakeMta, tmp_path: Path) -> None:
+    """Its attempt comes to its end, and of the item, its body and its reports nothing is left."""
+    mta.hold = asyncio.Event()
+    mta.refusals["dot"] = "550 5.7.1 no"
+    await machine.queue.accept(new_item())
+    await mta.at_dot.wait()
+    (item,) = await machine.queue.items()
+    assert await machine.queue.remove(item.id)
+    mta.hold.set()
+    await machine.queue.accept(new_item("x@null.example", submission_id="s-2"))
+    await machine.emptied()
+    assert not list((tmp_path / "queue" / "bodies").iterdir())
+    (report,) = machine.network.mail_of("alice")
+    assert b"x@null.example" in report[1]
+
+
+async def test_what_is_held_under_way_is_kept_back_afterwards(machine: Machine, mta: FakeMta) -> None:
+    """The attempt may still deliver it; where it is put off, only `retry` tries it again."""
+    mta.hold = asyncio.Event()
+    mta.once["dot"] = "451 4.3.0 later"
+    await machine.queue.accept(new_item())
+    await mta.at_dot.wait()
+    (item,) = await machine.queue.items()
+    assert await machine.queue.hold(item.id) == 1
+    mta.hold.set()
+    async with asyncio.timeout(20):
+        while not (await machine.queue.items())[0].recipients[0].attempts:  # noqa: ASYNC110 - as in `emptied`
+            await asyncio.sleep(0.01)
+    (item,) = await machine.queue.items()
+    assert (item.recipients[0].state, mta.taken) == ("held", [])
+    assert await machine.outbound.retry(item.id) == 1
+    await machine.emptied()
+    assert len(mta.taken) == 1
+
+
+async def test_nothing_is_begun_while_an_outcome_cannot_be_written(
+    machine: Machine, mta: FakeMta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk one message may be sent that is not noted; a death of the process then repeats that one only."""
+    record, full = machine.queue.record, asyncio.Event()
+    broken = True
+
+    async def recording(item: QueueItem, attempts: Sequence[Attempt]) -> None:
+        if broken:
+            full.set()
+            raise QueueUnusable("disk full")
+        await record(item, attempts)
+
+    monkeypatch.setattr(machine.queue, "record", recording)
+    await machine.queue.accept(new_item("x@remote.example"))
+    await full.wait()
+    await machine.queue.accept(new_item("y@remote.example", submission_id="s-2"))
+    for _ in range(20):
+        await asyncio.sleep(0.002)
+    assert len(mta.taken) == 1
+    broken = False
+    await machine.emptied()
+    assert [taken.forward_paths for taken in mta.taken] == [["x@remote.example"], ["y@remote.example"]]
+
+
+@pytest.mark.parametrize(("reverse_path", "notify"), [("", "NEVER"), ("alice@example.org", "NEVER")])
+async def test_a_failure_that_nobody_hears_of_is_no_bounce(machine: Machine, reverse_path: str, notify: str) -> None:
+    """The log says "bounced" only where a report is owed: about a report, or without one asked for, it says so."""
+    with structlog.testing.capture_logs() as logs:
+        await machine.queue.accept(new_item("x@null.example", reverse_path=reverse_path, notify=notify))
+        await machine.queue.accept(new_item("x@null.example", submission_id="s-2"))
+        await machine.emptied()
+    events = {each["id"]: each["event"] for each in logs if each["event"] in ("bounced", "undeliverable")}
+    assert events == {"s-1": "undeliverable", "s-2": "bounced"}
+    assert len(machine.network.mail_of("alice")) == 1
+
+
+async def test_a_report_that_cannot_be_written_is_tried_later(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that nobody foresaw holds up no other report, and is not repeated without a pause."""
+    prepare, failing = machine.network.prepare, [ZeroDivisionError("unforeseen")]
+
+    async def preparing(*arguments: Any) -> Injection:
+        if failing:
+            raise failing.pop()
+        return await prepare(*arguments)
+
+    monkeypatch.setattr(machine.network, "prepare", preparing)
+    await machine.queue.accept(new_item("x@null.example"))
+    await until(lambda: not failing)
+    await machine.queue.accept(new_item("x@null.example", submission_id="s-2"))
+    await until(lambda: machine.network.mail_of("alice"))
+    async with asyncio.timeout(20):
+        while await machine.queue.count() != 1:  # noqa: ASYNC110 - as in `emptied`
+            await asyncio.sleep(0.01)
+    assert not (await machine.queue.claim(100)).reports  # it is owed, and not before its time
 
 
 async def test_what_may_have_arrived_is_not_sent_to_the_next_host(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from dataclasses import replace
 
 import pytest
 
@@ -267,6 +268,67 @@ async def test_the_next_host_is_tried(mta: FakeMta) -> None:
     await session.quit()
     await refusing.stop()
     await hanging.stop()
+
+
+async def test_a_host_that_took_no_connection_is_dialled_last_for_a_while(mta: FakeMta) -> None:
+    """RFC 5321 §4.5.4.1: what is known not to answer costs each message no time again; alone it is dialled all the
+    same, and once it answers it has its place back."""
+    dead = FakeMta(drop_at="connect")
+    await dead.start()
+    connecting = courier(dead.port, mta.port)
+    for _ in range(3):
+        await (await connecting.connect("remote.example")).quit()
+    assert dead.connections == 1
+    dead.drop_at = None
+    session = await connecting.connect("remote.example", besides=f"mx{mta.port}.remote.example")
+    await session.quit()
+    session = await connecting.connect("remote.example")
+    assert session.target.port == dead.port
+    await session.quit()
+    await dead.stop()
+
+
+async def test_opening_a_connection_has_a_limit_over_all_hosts(mta: FakeMta) -> None:
+    """Ten hosts that greet nobody do not take ten times five minutes: two are tried, the next attempt goes on there."""
+    silent = [FakeMta(drop_at="connect") for _ in range(2)]
+    for each in silent:
+        await each.start()
+    connecting = courier(*(each.port for each in silent), mta.port, timeouts=replace(TIMEOUTS, opening=-1))
+    with pytest.raises(NotDelivered):
+        await connecting.connect("remote.example")
+    assert mta.connections == 0
+    session = await connecting.connect("remote.example")
+    assert session.target.port == mta.port
+    await session.quit()
+    for each in silent:
+        await each.stop()
+
+
+@pytest.mark.parametrize("at", ["MAIL", "x@remote.example", "DATA", "dot"])
+async def test_421_at_any_point_defers_and_ends_the_connection(mta: FakeMta, at: str) -> None:
+    """RFC 5321 §3.8: the service is closing; whoever has no outcome yet waits, and nobody fails."""
+    mta.refusals = {at: "421 4.3.2 closing"}
+    session = await courier(mta.port).connect("remote.example")
+    attempts = await session.deliver(message("x@remote.example", "y@remote.example"))
+    assert {attempt.outcome for attempt in attempts} == {"deferred"}
+    assert not session.usable
+    assert not session.in_doubt
+    assert not mta.taken
+
+
+@pytest.mark.parametrize(("at", "lines"), [("EHLO", 400), ("x@remote.example", 1_000), ("dot", 1_000)])
+async def test_a_reply_of_many_lines_is_a_reply(mta: FakeMta, at: str, lines: int) -> None:
+    """RFC 5321 §4.2.1 bounds no number of lines: the code counts, and of the text only its beginning is kept."""
+    mta.refusals = {at: "\r\n".join(["250-and so on"] * lines + ["250 ok"])}
+    (attempt,) = await delivered(mta, message())
+    assert attempt.outcome == "delivered"
+    assert len(attempt.reply) <= params.MAX_REPLY
+
+
+async def test_a_reply_without_end_is_not_kept(mta: FakeMta) -> None:
+    """What is no reply by its size ends the connection; the mail waits."""
+    mta.refusals = {"MAIL": "250-" + "x" * 2_000_000}
+    assert outcomes(await delivered(mta, message())) == [("deferred", "4.4.2")]
 
 
 async def test_without_any_host_the_mail_waits(mta: FakeMta) -> None:
