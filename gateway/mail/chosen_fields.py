@@ -23,6 +23,11 @@ def are_usual(names: Collection[bytes]) -> bool:
     return all(name.upper() in _USUAL for name in names)
 
 
+def are_all_usual(names: Collection[bytes]) -> bool:
+    """Whether these names are USUAL_FIELDS, in any order and case: what was put aside of a message is the answer."""
+    return frozenset(name.upper() for name in names) == _USUAL
+
+
 def choose_fields(header: bytes, names: Collection[bytes], *, exclude: bool) -> bytes:
     """The fields with (or without) these names, in order and unchanged, with the header's empty line if it has one."""
     pattern = None if exclude else _fields_named(tuple(names))

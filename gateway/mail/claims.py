@@ -12,15 +12,18 @@ from p2pcore.names import canonical_domain
 
 MAX_HEADER = 1 << 20  # octets: no gateway takes a longer header section
 MARK = b"X-Claimed-Auth-Results"
+_NAME = b"authentication-results"
 
 # Any line end begins a line here, since some reader may take it for one; white space before the colon is obsolete
-_FIELD = re.compile(rb"(?:\A|[\r\n])(authentication-results)[ \t]*:((?:[^\r\n]|(?:\r\n|[\r\n])[ \t])*)", re.IGNORECASE)
+_FIELD = re.compile(rb"(?:\A|[\r\n])(%b)[ \t]*:((?:[^\r\n]|(?:\r\n|[\r\n])[ \t])*)" % _NAME, re.IGNORECASE)
 _IDENTIFIER = re.compile(rb'"((?:[^"\\]|\\.)*)"|([^\s;()"]+)', re.DOTALL)
 
 
 def claims(header: bytes, is_ours: Callable[[str], bool]) -> list[int]:
     """Return where the names of the fields stand whose authserv-id `is_ours`, or cannot be read."""
-    found = []
+    found: list[int] = []
+    if _NAME not in header.lower():
+        return found
     for field in _FIELD.finditer(header):
         identifier = authserv_id(field[2])
         if identifier is None or is_ours(identifier):
@@ -52,11 +55,10 @@ def authserv_id(value: bytes) -> str | None:
 
 def names_us(domain: str, hosts: Collection[str]) -> Callable[[str], bool]:
     """Return whether an authserv-id is `domain`, one of its subdomains, or one of `hosts`, in U-labels or A-labels."""
-    ours = {_canonical(host) for host in hosts if host}
 
     def is_ours(identifier: str) -> bool:
         name = _canonical(identifier)
-        return name == domain or name.endswith(f".{domain}") or name in ours
+        return name == domain or name.endswith(f".{domain}") or name in {_canonical(host) for host in hosts if host}
 
     return is_ours
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gateway.mail.mime_header import all_fields
+from gateway.mail.mime_header import fields_named
 
 HEADER_READ = 256 << 10  # octets of a message searched for the end of its header; nobody's header is longer
 
@@ -12,20 +12,18 @@ def header_of(content: bytes | Path) -> bytes | None:
 
     Raises OSError.
     """
-    if isinstance(content, bytes):
-        start = content[: HEADER_READ + 1]
-    else:
+    if not isinstance(content, bytes):
         with content.open("rb") as file:
-            start = file.read(HEADER_READ + 1)
-    if start.startswith(b"\r\n"):
+            content = file.read(HEADER_READ + 1)
+    if content.startswith(b"\r\n"):
         return b""
-    header, end, _ = start.partition(b"\r\n\r\n")
-    if not end and len(start) > HEADER_READ:
-        return None
-    return header + b"\r\n"
+    end = content.find(b"\r\n\r\n", 0, HEADER_READ + 1)
+    if end >= 0:
+        return content[: end + 2]
+    return content + b"\r\n" if len(content) <= HEADER_READ else None
 
 
 def message_id(header: bytes | None) -> bytes:
     """Return the first Message-ID of a header, b"" where it has none or is none itself (None)."""
-    fields = all_fields(header) if header is not None else ()
-    return next((value.strip() for name, value in fields if name.lower() == b"message-id"), b"")
+    values = fields_named(header, b"message-id") if header is not None else []
+    return values[0].strip() if values else b""

@@ -181,7 +181,7 @@ class _Scan:
             children=tuple(child.part for child in children),
             envelope=envelope(children[0].fields) if nested else None,
         )
-        return _Scanned(part, _wire(part, children, False), _wire(part, children, True), fields)
+        return _Scanned(part, *_wire(part, children), fields)
 
     def _header_end(self, start: int, end: int) -> int:
         """Where the body begins: after the first empty line, which is the first line where there is no header."""
@@ -264,12 +264,13 @@ def _params(params: Params) -> bytes:
     return b"(%b)" % b" ".join(b"%b %b" % (_token(name), nstring(value)) for name, value in params)
 
 
-def _wire(part: Part, children: tuple[_Scanned, ...], extended: bool) -> bytes:
-    """The part as BODY, or as BODYSTRUCTURE where `extended` (RFC 9051 §7.5.2, `body` in §9)."""
-    nested = b"".join(child.bodystructure if extended else child.body for child in children)
+def _wire(part: Part, children: tuple[_Scanned, ...]) -> tuple[bytes, bytes]:
+    """The part as BODY and as BODYSTRUCTURE, which has the extension data (RFC 9051 §7.5.2, `body` in §9)."""
     if part.type == "multipart":
-        tail = b" %b%b" % (_params(part.params), _extension(part)) if extended else b""
-        return b"(%b %b%b)" % (nested, _token(part.subtype), tail)
+        subtype, params = _token(part.subtype), _params(part.params)
+        body = b"".join(child.body for child in children)
+        bodystructure = b"".join(child.bodystructure for child in children)
+        return b"(%b %b)" % (body, subtype), b"(%b %b %b%b)" % (bodystructure, subtype, params, _extension(part))
     fields = b"%b %b %b %b %b %b %d" % (
         _token(part.type),
         _token(part.subtype),
@@ -279,11 +280,15 @@ def _wire(part: Part, children: tuple[_Scanned, ...], extended: bool) -> bytes:
         _token(part.encoding),
         part.body_length,
     )
+    tail = b" %b%b" % (nstring(part.md5), _extension(part))
     if part.envelope is not None:
-        fields = b"%b %b %b %d" % (fields, part.envelope, nested, part.lines)
-    elif part.type == "text":
+        (child,) = children
+        fields = b"%b %b" % (fields, part.envelope)
+        body, bodystructure = (b"%b %b %d" % (fields, of, part.lines) for of in (child.body, child.bodystructure))
+        return b"(%b)" % body, b"(%b%b)" % (bodystructure, tail)
+    if part.type == "text":
         fields = b"%b %d" % (fields, part.lines)
-    return b"(%b %b%b)" % (fields, nstring(part.md5), _extension(part)) if extended else b"(%b)" % fields
+    return b"(%b)" % fields, b"(%b%b)" % (fields, tail)
 
 
 def _extension(part: Part) -> bytes:

@@ -4,7 +4,7 @@ import hashlib
 import re
 
 from gateway.mail.address_list import parse_addresses, spelled
-from gateway.mail.mime_header import all_fields
+from gateway.mail.mime_header import fields_named
 from p2pcore.crypto.certificate_parsing import Certificate
 from p2pcore.errors import Malformed, NotAuthorised
 from p2pcore.names import canonical_address, canonical_domain, split_address
@@ -60,8 +60,8 @@ def _keywords_for_user(notification: Notification, signer: Certificate, header: 
     for claimed in (notification.reverse_path, *authors):
         if claimed and _canonical(claimed) not in signer.addresses:
             raise NotAuthorised(f"{signer.primary_address} signed mail from {claimed}")
-    fields = [name for name, _ in all_fields(_with_bare_ends(header)) if name.lower() == b"from"]
-    return frozenset({SIGNED if authors and len(fields) == 1 else UNVERIFIED})  # RFC 5322 §3.6: From exactly once
+    once = len(_from_fields(header)) == 1  # RFC 5322 §3.6
+    return frozenset({SIGNED if authors and once else UNVERIFIED})
 
 
 def duplicate_key(
@@ -83,20 +83,19 @@ def _authors(header: bytes) -> list[str]:
     """Return every address of every From field, canonical where it can be."""
     return [
         _canonical(spelled(address))
-        for name, value in all_fields(_with_bare_ends(header))
-        if name.lower() == b"from"
+        for value in _from_fields(header)
         for address in parse_addresses(value)
         if address.mailbox is not None and address.host is not None
     ]
 
 
-def _with_bare_ends(header: bytes) -> bytes:
+def _from_fields(header: bytes) -> list[bytes]:
     """Let a bare CR end a line, as mail readers do: no From hides behind one."""
-    return header.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return fields_named(header.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), b"from")
 
 
 def _has_message_id(header: bytes) -> bool:
-    return any(name.lower() == b"message-id" and value for name, value in all_fields(header))
+    return any(fields_named(header, b"message-id"))
 
 
 def _canonical(address: str) -> str:

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+
+import msgspec
 
 from p2pcore import params
 from p2pcore.client.peers import Peers
@@ -15,7 +16,7 @@ from p2pcore.clock import Clock
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.dht.contact import Contact
 from p2pcore.errors import Failure, TemporaryFailure, UnknownCertificate
-from p2pcore.mail.judging import InboxJudge
+from p2pcore.mail.judging import InboxJudge, Outcome
 from p2pcore.mail.superset import Superset
 from p2pcore.mail.watch import Watch
 from p2pcore.records import AcknowledgeStatement, EntryStatement, InboxPage, SignedStatement
@@ -33,8 +34,7 @@ Seen = Callable[[Sequence[bytes]], Awaitable[frozenset[bytes]]]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedEntry:
+class ReceivedEntry(msgspec.Struct, frozen=True):
     """An entry whose signature and signer's role hold; `node` reported it, so it most likely has the body."""
 
     identity: bytes
@@ -83,6 +83,7 @@ class InboxReader:
         self._known_foreign: set[bytes] = set()
         self._superset = Superset()
         self._judge = InboxJudge(replicas, inbox_key)
+        self._turn = asyncio.Lock()  # of a page whose entries are being verified
         self._watches: dict[Contact, asyncio.Task[None]] = {}
         self._queue: asyncio.Queue[list[ReceivedEntry]] = asyncio.Queue(_BATCHES)
         self._moved = asyncio.Event()
@@ -198,9 +199,8 @@ class InboxReader:
             self._wanted.clear()
             try:
                 await self._queue.put(fresh)
-            except asyncio.CancelledError:  # this node is no longer watched, so another one must give them
-                for entry in fresh:
-                    self._superset.reopen(entry.identity)
+            except asyncio.CancelledError:
+                self._reopen(fresh)
                 raise
         with suppress(TimeoutError):
             async with asyncio.timeout(_GATHER):
@@ -209,11 +209,27 @@ class InboxReader:
     async def _fresh(self, contact: Contact, page: InboxPage) -> list[ReceivedEntry]:
         """Settle what `page` says; return its entries that are good and in no page before."""
         await self._take_acknowledged(contact, page.acknowledged)
-        candidates = self._superset.candidates(page)
-        if not candidates:
-            return []
-        verified = await self._verify_all(contact, candidates)
-        return [entry for entry in verified if self._superset.settle(entry.identity)]
+        async with self._turn:  # one page at a time: what it has in common with the next one is verified once
+            candidates = self._superset.candidates(page)
+            outcomes = await self._judge.entries([signed for _, signed in candidates])
+            found = [
+                None if isinstance(outcome, UnknownCertificate) else self._settled(contact, *candidate, outcome)
+                for candidate, outcome in zip(candidates, outcomes, strict=True)
+            ]
+        try:
+            for index, (candidate, outcome) in enumerate(zip(candidates, outcomes, strict=True)):
+                if isinstance(outcome, UnknownCertificate):
+                    asked = await self._judge.entry(contact, candidate[1])
+                    found[index] = self._settled(contact, *candidate, asked)
+        except asyncio.CancelledError:
+            self._reopen(entry for entry in found if entry is not None)
+            raise
+        return [entry for entry in found if entry is not None]
+
+    def _reopen(self, entries: Iterable[ReceivedEntry]) -> None:
+        """Let another node give `entries`: the one that gave them is no longer watched."""
+        for entry in entries:
+            self._superset.reopen(entry.identity)
 
     async def _take_acknowledged(self, contact: Contact, acknowledged: Sequence[SignedStatement]) -> None:
         """Settle what was acknowledged; a node's word alone must not hide an entry that we never had."""
@@ -246,17 +262,15 @@ class InboxReader:
             self._known_foreign.add(statement.instance)
             self._foreign(statement.instance)
 
-    async def _verify_all(
-        self, contact: Contact, candidates: list[tuple[bytes, SignedStatement]]
-    ) -> list[ReceivedEntry]:
-        outcomes = await self._judge.entries(contact, [signed for _, signed in candidates])
-        verified: list[ReceivedEntry] = []
-        for (entry, signed), outcome in zip(candidates, outcomes, strict=True):
-            if isinstance(outcome, Failure):
-                self._refuse(contact, entry, signed, outcome)
-            elif isinstance(signed.statement, EntryStatement):
-                verified.append(ReceivedEntry(entry, signed.statement, outcome, contact))
-        return verified
+    def _settled(
+        self, contact: Contact, entry: bytes, signed: SignedStatement, outcome: Outcome
+    ) -> ReceivedEntry | None:
+        """Return an entry that is good and in no page before; refuse one that is not good."""
+        if isinstance(outcome, Failure):
+            self._refuse(contact, entry, signed, outcome)
+        elif isinstance(signed.statement, EntryStatement) and self._superset.settle(entry):
+            return ReceivedEntry(entry, signed.statement, outcome, contact)
+        return None
 
     def _refuse(self, contact: Contact, entry: bytes, signed: SignedStatement, failure: Failure) -> None:
         _log.warning("entry %s from %s is not accepted: %s", entry.hex(), contact.endpoint, failure)

@@ -64,7 +64,7 @@ def test_helo_names(name: str) -> None:
     assert is_helo_name(name)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a(b)", "a\tb", "ä.example", "a;b", "<a>", "x" * 300])
+@pytest.mark.parametrize("name", ["", "a b", "a(b)", "a\tb", "ä.example", "a;b", "<a>", "x" * 300, "-", ".", "-.-"])
 def test_not_helo_names(name: str) -> None:
     """Anything that could mean something else in a trace field is none."""
     assert not is_helo_name(name)

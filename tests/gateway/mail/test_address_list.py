@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mail.address_list import parse_addresses, wire
+from gateway.mail.address_list import has_one_reading, parse_addresses, simple_addresses, wire
 
 CASES = [
     (b"a@b.example", b'((NIL NIL "a" "b.example"))'),
@@ -55,3 +55,34 @@ def test_any_bytes(value: bytes) -> None:
             assert address.mailbox is not None
         assert depth in (0, 1)
     assert depth == 0
+
+
+_PARTS = [
+    "a@b.example",
+    "Joe Q",
+    '"q, r"',
+    "<c@d>",
+    "<",
+    ">",
+    ",",
+    ";",
+    ":",
+    "@",
+    "(x)",
+    "(",
+    '"',
+    "\\",
+    "[",
+    " ",
+    "\t",
+]
+
+
+@given(st.lists(st.sampled_from(_PARTS), max_size=8).map("".join))
+def test_what_is_simple_has_one_reading(text: str) -> None:
+    """Invariant: where a field body is nothing but simple addresses, they are the ones found, and read by everybody."""
+    value = text.encode()
+    found = simple_addresses(value)
+    if found is not None:
+        assert found == parse_addresses(value)
+        assert has_one_reading(value)

@@ -2,14 +2,16 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from p2pcore import params
 from p2pcore.client.held_file import HeldFile
+from p2pcore.client.reads import Asked
 from p2pcore.crypto.notifications import seal_notification
 from p2pcore.dht.contact import Contact
 from p2pcore.errors import CannotKnow
@@ -17,6 +19,8 @@ from p2pcore.mail.read import ReceivedEntry
 from p2pcore.mail.retrieve import Retrieved
 from p2pcore.records import Notification, SignedStatement, Verdicts
 from tests.support.identities import Member, World, entry_statement, object_statement
+
+U = TypeVar("U")
 
 CONTENT = b"From: bob@example.net\r\nMessage-ID: <1@example.net>\r\nSubject: hello\r\n\r\nIt works.\r\n"
 TRACE = b"Return-Path: <bob@example.net>\r\nReceived: from a by b\r\n"
@@ -84,7 +88,22 @@ class Replicas:
     def missing(self, notification: Notification, times: int, kind: Callable[[str], Exception] = CannotKnow) -> None:
         self.failures[notification.body_identifier] = [kind("not now") for _ in range(times)]
 
-    async def retrieve(self, notification: Notification, first: Contact | None = None) -> Retrieved:
+    async def retrieve_together(
+        self, contact: Contact, notifications: Sequence[Notification], use: Callable[[int, Retrieved], U]
+    ) -> list[U | Asked]:
+        """What fails, hangs or is a file is not had together with others."""
+        outcomes = list[U | Asked]()
+        for index, notification in enumerate(notifications):
+            identifier = notification.body_identifier
+            if self.failures.get(identifier) or identifier in self.hangs or self.as_files:
+                outcomes.append(Asked(asyncio.get_running_loop().create_future(), index, 0.0))
+            else:
+                outcomes.append(use(index, await self.retrieve(notification, contact)))
+        return outcomes
+
+    async def retrieve(
+        self, notification: Notification, first: Contact | None = None, asked: Asked | None = None
+    ) -> Retrieved:
         assert first == NODE
         self.asked.append(notification.body_identifier)
         if notification.body_identifier in self.hangs:

@@ -1,7 +1,7 @@
 """p2pcore.mail.read and p2pcore.mail.watch: the superset of the replicas, watched."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from p2pcore import params
 from p2pcore.client.replicas import Replicas
 from p2pcore.errors import Failure, NotAuthorised, SignatureRefused
 from p2pcore.mail import read
+from p2pcore.mail.judging import InboxJudge, Outcome
 from p2pcore.mail.read import InboxReader
 from p2pcore.records import AcknowledgeStatement, InboxPage, Proof, Revocation, SignedStatement, identity
 from tests.p2pcore.client.memory_network import MemoryNetwork, MemoryNode
@@ -261,6 +262,58 @@ async def test_a_node_that_does_not_know_the_signer_leaves_the_entry_to_one_that
     await inbox.until(lambda: len(inbox.nodes[0].reads) > 1)
     inbox.nodes[1].gate.set()
     assert await inbox.read(1) == ["x"]
+
+
+async def test_what_all_replicas_give_at_once_is_verified_once(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the pages that come together the second and third have nothing left to verify."""
+    judged: list[int] = []
+    judge = InboxJudge.entries
+
+    async def counted(self: InboxJudge, statements: Sequence[SignedStatement]) -> list[Outcome]:
+        judged.append(len(statements))
+        return await judge(self, statements)
+
+    await inbox.reader.start()
+    inbox.nodes[0].append(inbox.entry("makes its signer known"))
+    await inbox.read(1)
+    await inbox.until(lambda: inbox.watching)
+    monkeypatch.setattr(InboxJudge, "entries", counted)
+    entries = [inbox.entry(f"{number}") for number in range(20)]
+    for node in inbox.nodes:
+        for entry in entries:
+            node.append(entry)
+    assert len(await inbox.read(20)) == 20
+    await inbox.until(lambda: len(judged) == 3)
+    assert judged == [20, 0, 0]
+
+
+async def test_an_entry_whose_node_is_left_meanwhile_is_read_from_another(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node gave it with another whose signer nobody knows, and is left while it is asked for the certificate."""
+    monkeypatch.setattr("p2pcore.mail.read._SETTLE", 0)
+    first, second = inbox.nodes[:2]
+    await inbox.reader.start()
+    second.append(inbox.entry("makes its signer known"))
+    await inbox.read(1)
+    await inbox.until(lambda: inbox.watching)
+    give = first.page
+
+    def give_and_hang(incarnation: bytes, cursor: int, instance: bytes = b"") -> InboxPage:
+        first.gate = asyncio.Event()
+        return give(incarnation, cursor, instance)
+
+    monkeypatch.setattr(first, "page", give_and_hang)
+    good = inbox.entry("good")
+    asked = len(first.batches)
+    first.append(good)
+    first.append(inbox.entry("of a stranger", inbox.domain.bob))
+    await inbox.until(lambda: len(first.batches) > asked)
+    inbox.network.dead.add(first.contact.node_id)
+    inbox.network.changed()
+    await inbox.until(lambda: first.contact not in inbox.reader.watched)
+    second.append(good)
+    assert await inbox.read(1) == ["good"]
 
 
 async def test_an_unreachable_node_is_tried_again_and_caught_up_with(

@@ -1,22 +1,26 @@
 """p2pcore.mail.retrieve and p2pcore.mail.finish: a message from the network and out of it."""
 
+import asyncio
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from p2pcore import params
+from p2pcore.client.reads import Asked
 from p2pcore.client.replicas import Replicas
 from p2pcore.crypto.sealing import open_notification
-from p2pcore.errors import CannotKnow, Expired, NodeFull, NoGoodCopy, NotAuthorised
+from p2pcore.errors import CannotKnow, Expired, NodeFull, NoGoodCopy, NotAuthorised, Tampered
 from p2pcore.mail.finish import Finisher
 from p2pcore.mail.injection import Injection, prepare
-from p2pcore.mail.retrieve import Retriever
+from p2pcore.mail.retrieve import Retrieved, Retriever
 from p2pcore.mail.send import Sender
+from p2pcore.names import key_of
 from p2pcore.records import CleanupTask, Delete, EntryStatement, Notification, Verdicts, identity
-from tests.p2pcore.client.memory_network import MemoryNetwork, acknowledged_by
+from tests.p2pcore.client.memory_network import MemoryNetwork, MemoryNode, acknowledged_by
 from tests.p2pcore.mail.bench import Domain, part, seal
 from tests.support.identities import START, entry_statement
 
@@ -87,6 +91,108 @@ async def test_a_statement_that_could_not_be_deleted_by_is_left_for_the_true_one
     retrieved = await Retriever(replicas, tmp_path).retrieve(notification, bad.contact)
     assert retrieved.object == true
     retrieved.close()
+
+
+async def several(domain: Domain, replicas: Replicas, contents: Sequence[bytes]) -> list[Notification]:
+    """All of `contents` stored for alice, and her notifications; their signer is known to her."""
+    notifications = [(await injected(domain, replicas, content))[1] for content in contents]
+    await Retriever(replicas, Path("/nowhere")).retrieve(notifications[0])
+    return notifications
+
+
+def content_of(_index: int, retrieved: Retrieved) -> bytes:
+    assert isinstance(retrieved.content, bytes)
+    assert retrieved.content_digest == hashlib.sha256(retrieved.content).digest()
+    return retrieved.content
+
+
+@pytest.mark.parametrize("size", [10, 50_000])
+async def test_what_one_node_reported_is_had_in_one_request(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path, size: int
+) -> None:
+    """In the order asked for, on the event loop or in a thread."""
+    contents = [os.urandom(size) for _ in range(5)]
+    notifications = await several(domain, replicas, contents)
+    node = hold_all(network)
+    before = len(node.batches)
+    assert await Retriever(replicas, tmp_path).retrieve_together(node.contact, notifications, content_of) == contents
+    assert [len(batch) for batch in node.batches[before:]] == [5]
+
+
+@pytest.mark.parametrize("size", [10, 50_000])
+@pytest.mark.parametrize("wrong", ["missing", "octets", "statement", "sealed"])
+async def test_what_is_not_good_at_once_is_had_from_another_node(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path, size: int, wrong: str
+) -> None:
+    """The rest is had all the same, and the node that gave it badly is not asked a second time."""
+    contents = [os.urandom(size) for _ in range(3)]
+    notifications = await several(domain, replicas, contents)
+    node = hold_all(network)
+    key = key_of(notifications[1].body_identifier)
+    signed, octets = node.objects.pop(key)
+    if wrong == "octets":
+        node.objects[key] = (signed, octets[:-1] + bytes([octets[-1] ^ 1]))
+    elif wrong == "statement":
+        proof = msgspec.structs.replace(signed.proof, signature=bytes(64))
+        node.objects[key] = (msgspec.structs.replace(signed, proof=proof), octets)
+    elif wrong == "sealed":  # by its own gateway: no replica will do
+        node.objects[key] = (signed, octets)
+        notifications[1] = msgspec.structs.replace(notifications[1], session_key=bytes(32))
+    retriever = Retriever(replicas, tmp_path)
+    first, asked, last = await retriever.retrieve_together(node.contact, notifications, content_of)
+    assert (first, last) == (contents[0], contents[2])
+    assert isinstance(asked, Asked)
+    requests = len(node.batches)
+    if wrong == "sealed":
+        with pytest.raises(Tampered):
+            await retriever.retrieve(notifications[1], node.contact, asked)
+    else:
+        assert (await retriever.retrieve(notifications[1], node.contact, asked)).content == contents[1]
+    assert len(node.batches) == requests
+
+
+async def test_a_node_that_is_slow_is_waited_for_beside_the_others(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path
+) -> None:
+    """After HEDGE_DELAY the others are asked; where none of them has it the slow node's answer still counts."""
+    notifications = await several(domain, replicas, [b"on all", b"on one"])
+    node = hold_all(network)
+    for other in network.nodes:
+        if other is not node:
+            other.objects.pop(key_of(notifications[1].body_identifier), None)
+    node.gate = asyncio.Event()
+    retriever = Retriever(replicas, tmp_path)
+    outcomes = await retriever.retrieve_together(node.contact, notifications, content_of)
+    assert all(isinstance(each, Asked) for each in outcomes)
+    one, two = (each for each in outcomes if isinstance(each, Asked))
+    assert (await retriever.retrieve(notifications[0], node.contact, one)).content == b"on all"
+    waiting = asyncio.create_task(retriever.retrieve(notifications[1], node.contact, two))
+    await asyncio.sleep(0)
+    requests = len(node.batches)
+    node.gate.set()
+    assert (await waiting).content == b"on one"
+    assert len(node.batches) == requests
+
+
+async def test_what_a_node_that_is_gone_reported_is_had_elsewhere(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path
+) -> None:
+    """Each of them goes on alone."""
+    notifications = await several(domain, replicas, [b"a", b"b"])
+    node = hold_all(network)
+    node.down = True
+    retriever = Retriever(replicas, tmp_path)
+    outcomes = await retriever.retrieve_together(node.contact, notifications, content_of)
+    for notification, asked, content in zip(notifications, outcomes, (b"a", b"b"), strict=True):
+        assert isinstance(asked, Asked)
+        assert (await retriever.retrieve(notification, node.contact, asked)).content == content
+
+
+def hold_all(network: MemoryNetwork) -> MemoryNode:
+    """Let one node hold every object there is."""
+    for node in network.nodes[1:]:
+        network.nodes[0].objects.update(node.objects)
+    return network.nodes[0]
 
 
 async def test_a_body_that_no_node_gives_may_come_later(
