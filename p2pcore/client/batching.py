@@ -10,9 +10,10 @@ its latency), and load pays no signature per message.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
+from typing import Protocol
 
 from p2pcore import params
 from p2pcore.client.peers import Peers
@@ -41,11 +42,42 @@ _OVERHEAD = 600  # octets: a signed statement with its Merkle path, generously
 Answer = asyncio.Future[list[Result]]
 
 
+class Addressee(Protocol):
+    """Whoever is told how a request went, on the event loop; a future is one."""
+
+    def done(self) -> bool:
+        """Return whether nobody cares any more."""
+
+    def set_result(self, results: list[Result], /) -> None:
+        """Take one Result per operation, in order."""
+
+    def set_exception(self, failure: Failure, /) -> None:
+        """Take the Failure that the whole request met."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Operations that travel in the same request if they fit one; `weight`: about the octets they take in it."""
+
+    operations: Sequence[Operation]
+    weight: int
+
+    @classmethod
+    def of(cls, operations: Sequence[Operation], expected: int = 0) -> "Load":
+        """Return the load of `operations`, whose answers may have `expected` octets in all."""
+        return cls(operations, sum([weight_of(operation) for operation in operations]) + expected)
+
+    @property
+    def fits(self) -> bool:
+        """Whether one request takes it."""
+        return self.weight <= BATCH_OCTETS and len(self.operations) <= BATCH_OPERATIONS
+
+
 @dataclass(slots=True)
 class _Parcel:
     operations: Sequence[Operation]
     weight: int
-    answer: Answer
+    answer: Addressee
 
 
 class Batcher:
@@ -59,15 +91,30 @@ class Batcher:
         """Return a future of one Result per operation, in order; they travel in the same request if they fit one.
 
         `expected` is how many octets the answers may have in all. The future fails with the Failure that the whole
-        request met; Unreachable where WAITING_OCTETS are waiting for `contact` already.
+        request met; Unreachable where WAITING_OCTETS are waiting for `contact` already. Raises TooLarge.
         """
+        load = Load.of(operations, expected)
+        if load.fits:
+            return self._post(contact, load)
+        return asyncio.ensure_future(_joined([self._post(contact, part) for part in _split(operations, expected)]))
+
+    def send(self, contact: Contact, load: Load, addressee: Addressee) -> None:
+        """As `post`, but tell `addressee`, which costs less than a future. Never before this returns."""
+        if load.fits:
+            self._lane(contact).post(load, addressee)
+        else:
+            self.post(contact, load.operations).add_done_callback(partial(_hand_on, addressee))
+
+    def _post(self, contact: Contact, load: Load) -> Answer:
+        answer: Answer = asyncio.get_running_loop().create_future()
+        self._lane(contact).post(load, answer)
+        return answer
+
+    def _lane(self, contact: Contact) -> "_Lane":
         lane = self._lanes.get(contact)
         if lane is None:
             lane = self._lanes[contact] = _Lane(self._peers, contact, self._lanes)
-        parts = _split(operations, expected)
-        if len(parts) == 1:
-            return lane.post(operations, parts[0][1])
-        return asyncio.ensure_future(_joined([lane.post(part, weight) for part, weight in parts]))
+        return lane
 
     async def submit(self, contact: Contact, operation: Operation, *, expected: int = 0) -> Result:
         """Return the Result of one operation. Raises the Failure that the request met."""
@@ -90,23 +137,23 @@ class _Lane:
         self._lanes = lanes
         self._waiting: deque[_Parcel] = deque()
         self._weight = 0
-        self._filled = asyncio.Event()  # what waits is a whole request's worth
+        self._filled = asyncio.Event()  # what waits is a whole request's worth, or has waited for GATHER
         self._couriers: set[asyncio.Task[None]] = set()
 
-    def post(self, operations: Sequence[Operation], weight: int) -> Answer:
-        answer: Answer = asyncio.get_running_loop().create_future()
+    def post(self, load: Load, answer: Addressee) -> None:
+        parcel = _Parcel(load.operations, load.weight, answer)
         if self._weight > WAITING_OCTETS:
-            answer.set_exception(Unreachable(f"{self._contact.endpoint}: {self._weight} octets wait for it already"))
-            return answer
-        self._waiting.append(_Parcel(operations, weight, answer))
-        self._weight += weight
+            failure = Unreachable(f"{self._contact.endpoint}: {self._weight} octets wait for it already")
+            asyncio.get_running_loop().call_soon(_fail, (parcel,), failure)
+            return
+        self._waiting.append(parcel)
+        self._weight += load.weight
         if self._full:
             self._filled.set()
         if not self._couriers or (self._full and len(self._couriers) < IN_FLIGHT):
             courier = asyncio.create_task(self._deliver(), name=f"batches to {self._contact.endpoint}")
             self._couriers.add(courier)
             courier.add_done_callback(self._ended)
-        return answer
 
     @property
     def _full(self) -> bool:
@@ -130,9 +177,11 @@ class _Lane:
         if not self._waiting or self._full:
             return
         self._filled.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GATHER):
-                await self._filled.wait()
+        over = asyncio.get_running_loop().call_later(GATHER, self._filled.set)
+        try:
+            await self._filled.wait()
+        finally:
+            over.cancel()
 
     def _take(self) -> list[_Parcel]:
         """Return the parcels that fit one request, oldest first; those nobody waits for any more are dropped."""
@@ -176,8 +225,7 @@ class _Lane:
         start = 0
         for parcel in parcels:
             end = start + len(parcel.operations)
-            if not parcel.answer.done():
-                parcel.answer.set_result(results[start:end])
+            _tell(parcel.answer, results[start:end])
             start = end
 
     def _ended(self, courier: asyncio.Task[None]) -> None:
@@ -185,9 +233,7 @@ class _Lane:
             _fail(self._waiting, TemporaryFailure(f"{self._contact.endpoint}: {type(error).__name__}"))
             self._waiting.clear()
             self._weight = 0
-            courier.get_loop().call_exception_handler(
-                {"message": f"{courier.get_name()} ended", "exception": error, "task": courier}
-            )
+            _report(error, f"{courier.get_name()} ended")
         if not self._couriers and not self._waiting and self._lanes.get(self._contact) is self:
             del self._lanes[self._contact]
 
@@ -202,8 +248,31 @@ class _Lane:
 
 def _fail(parcels: Sequence[_Parcel] | deque[_Parcel], failure: Failure) -> None:
     for parcel in parcels:
-        if not parcel.answer.done():
-            parcel.answer.set_exception(type(failure)(*failure.args))  # a traceback of its own for each
+        _tell(parcel.answer, type(failure)(*failure.args))  # a traceback of its own for each
+
+
+def _tell(addressee: Addressee, answer: list[Result] | Failure) -> None:
+    if addressee.done():
+        return
+    try:
+        if isinstance(answer, Failure):
+            addressee.set_exception(answer)
+        else:
+            addressee.set_result(answer)
+    except Exception as error:  # noqa: BLE001 - reported; the others that travelled with it are not its victims
+        _report(error, "an answer was not taken")
+
+
+def _report(error: BaseException, message: str) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+
+
+def _hand_on(addressee: Addressee, answer: Answer) -> None:
+    failure = Unreachable("stopping") if answer.cancelled() else answer.exception()
+    if failure is None:
+        _tell(addressee, answer.result())
+    else:
+        _tell(addressee, failure if isinstance(failure, Failure) else TemporaryFailure(repr(failure)))
 
 
 async def _joined(answers: Sequence[Answer]) -> list[Result]:
@@ -216,22 +285,20 @@ async def _joined(answers: Sequence[Answer]) -> list[Result]:
     return results
 
 
-def _split(operations: Sequence[Operation], expected: int) -> list[tuple[Sequence[Operation], int]]:
-    """Return consecutive parts that fit one request each, with their weights. Raises TooLarge for a single giant."""
+def _split(operations: Sequence[Operation], expected: int) -> list[Load]:
+    """Return consecutive parts that fit one request each. Raises TooLarge for a single giant."""
     share = expected // max(len(operations), 1)
     weights = [weight_of(operation) + share for operation in operations]
     if max(weights, default=0) > params.MAX_BATCH:
         raise TooLarge(f"an operation of {max(weights)} octets does not fit a batch request")
-    if sum(weights) <= BATCH_OCTETS and len(operations) <= BATCH_OPERATIONS:
-        return [(operations, sum(weights))]
-    parts: list[tuple[Sequence[Operation], int]] = []
+    parts: list[Load] = []
     start = total = 0
     for index, weight in enumerate(weights):
         if index > start and (total + weight > BATCH_OCTETS or index - start >= BATCH_OPERATIONS):
-            parts.append((operations[start:index], total))
+            parts.append(Load(operations[start:index], total))
             start, total = index, 0
         total += weight
-    return [*parts, (operations[start:], total)]
+    return [*parts, Load(operations[start:], total)]
 
 
 def weight_of(operation: Operation) -> int:

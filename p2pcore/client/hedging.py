@@ -37,9 +37,12 @@ class Hedge(Generic[T]):
         self._tasks: dict[asyncio.Task[T], Contact] = {}
         self._moving: set[Contact] = set()
 
-    async def first_good(self, candidates: AsyncIterator[Contact]) -> T | None:
-        """Return the first success among `candidates`, asked in their order; None where every one of them failed."""
-        more = True
+    async def first_good(self, candidates: AsyncIterator[Contact], *, head_start: float = 0.0) -> T | None:
+        """Return the first success among `candidates`, asked in their order; None where every one of them failed.
+
+        `head_start`: for how many seconds the first has been asked already.
+        """
+        more, delay = True, max(self._delay - head_start, 0.0)
         try:
             while True:
                 if more and not self._moving:
@@ -50,8 +53,9 @@ class Hedge(Generic[T]):
                     continue
                 hedging = more and not self._moving
                 done, _ = await asyncio.wait(
-                    self._tasks, timeout=self._delay if hedging else None, return_when=asyncio.FIRST_COMPLETED
+                    self._tasks, timeout=delay if hedging else None, return_when=asyncio.FIRST_COMPLETED
                 )
+                delay = self._delay
                 for task in done:
                     contact = self._tasks.pop(task)
                     self._moving.discard(contact)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from operator import is_
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +58,7 @@ class PeerClient:
         self._trust = trust
         self._transport = Transport(signer, clock)
         self._heads_callbacks: list[HeadsCallback] = []
+        self._latest: tuple[Batch, Content] | None = None  # encoded last, of at most SEGMENT_SIZE
         self._digests: OrderedDict[bytes, asyncio.Future[bytes]] = OrderedDict()  # SHA-256 of a PUT's prefix → of all
 
     def on_heads(self, callback: HeadsCallback) -> None:
@@ -192,12 +194,7 @@ class PeerClient:
     async def _batch(
         self, contact: Contact, operations: Sequence[Operation], certificates: tuple[bytes, ...]
     ) -> list[Result]:
-        octets = encode(Batch(certificates, tuple(operations)))
-        if len(octets) > params.MAX_BATCH or len(operations) > params.MAX_BATCH_OPERATIONS:
-            raise TooLarge(f"a batch of {len(operations)} operations and {len(octets)} octets")
-        digest = await asyncio.to_thread(_sha256, octets) if len(octets) > 4 * LARGE else _sha256(octets)
-        large = len(octets) > params.SEGMENT_SIZE
-        body = Content(digest, len(octets), lambda: pieces(b"", octets) if large else octets)
+        body = await self._content(Batch(certificates, tuple(operations)))
         expected = 0 if all(isinstance(operation, _WRITING) for operation in operations) else params.MAX_BATCH
         url = f"https://{contact.endpoint}/v1/batch"
         async with await self._transport.open(contact, "POST", url, body, expected=expected) as response:
@@ -206,6 +203,20 @@ class PeerClient:
             raise Unreachable(f"{contact.endpoint}: {len(reply.results)} results for {len(operations)} operations")
         self._learn(contact, reply.time, reply.heads)
         return list(reply.results)
+
+    async def _content(self, batch: Batch) -> Content:
+        """Return the body of a request with `batch`, encoded and digested once where the k nodes get the same."""
+        if self._latest is not None and _same(self._latest[0], batch):
+            return self._latest[1]
+        octets = encode(batch)
+        if len(octets) > params.MAX_BATCH or len(batch.operations) > params.MAX_BATCH_OPERATIONS:
+            raise TooLarge(f"a batch of {len(batch.operations)} operations and {len(octets)} octets")
+        digest = await asyncio.to_thread(_sha256, octets) if len(octets) > 4 * LARGE else _sha256(octets)
+        if len(octets) > params.SEGMENT_SIZE:
+            return Content(digest, len(octets), lambda: pieces(b"", octets))
+        content = Content(digest, len(octets), lambda: octets)
+        self._latest = (batch, content)
+        return content
 
     def _learn(self, contact: Contact, time: int, heads: tuple[SignedStatement, ...]) -> None:
         self._transport.note_time(contact, time)
@@ -231,6 +242,15 @@ class PeerClient:
         except BaseException:  # `source` could not be read, or may go away now: the next attempt looks again
             self._digests.pop(key, None)
             raise
+
+
+def _same(one: Batch, other: Batch) -> bool:
+    """Return whether both are of the very same objects: comparing their octets would take longer."""
+    return (
+        one.certificates == other.certificates
+        and len(one.operations) == len(other.operations)
+        and all(map(is_, one.operations, other.operations))
+    )
 
 
 def _url(contact: Contact, key: bytes) -> str:

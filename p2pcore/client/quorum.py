@@ -63,7 +63,7 @@ class Quorum:
 
     @property
     def complete(self) -> bool:
-        """Nothing is under way any more."""
+        """Nothing is under way any more; so it is decided."""
         return self.pending == 0 and self.searching == 0
 
     def ask(self, node_id: bytes) -> bool:

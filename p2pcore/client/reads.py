@@ -17,7 +17,7 @@ from p2pcore.client.results import value_of
 from p2pcore.dht.contact import Contact
 from p2pcore.dht.substrate import Substrate
 from p2pcore.errors import CannotKnow, NoGoodCopy, Refused, Tampered, Unreachable
-from p2pcore.records import Fetch, FetchedBody, ObjectStatement, SignedStatement, decode
+from p2pcore.records import Fetch, FetchedBody, ObjectStatement, Result, SignedStatement, decode
 
 Accept = Callable[[Contact, SignedStatement], Awaitable[None]]  # raises Failure: this replica's statement is no good
 
@@ -37,6 +37,19 @@ class Fetched:
             self.body.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A small body that a node has been asked for, among others: its result is number `index` of `answers`."""
+
+    answers: "asyncio.Future[list[Result]]"
+    index: int
+    since: float  # by the event loop's clock
+
+    async def result(self) -> Result:
+        """Return the node's result. Raises the Failure that the request met."""
+        return (await asyncio.shield(self.answers))[self.index]
+
+
 class BodyReader:
     """Fetches bodies; large ones go to nameless files in `directory`."""
 
@@ -47,14 +60,21 @@ class BodyReader:
         self._directory = directory
 
     async def fetch(
-        self, key: bytes, digest: bytes, size: int, k: int, first: Contact | None = None, accept: Accept | None = None
+        self,
+        key: bytes,
+        digest: bytes,
+        size: int,
+        k: int,
+        first: Contact | None = None,
+        accept: Accept | None = None,
+        asked: Asked | None = None,
     ) -> Fetched:
         """Return the sealed body of `size` octets; a body above INLINE_BODY as a file that the caller closes.
 
-        `first` is asked before all others (the node that reported the entry most likely has the body); the next replica
-        is asked where `accept` raises a Failure. Raises CannotKnow where none of the closest `widened(k)` nodes gave
-        it: it may exist on a node that is down. That is NoGoodCopy where some gave other octets or another statement:
-        one of them that lies is enough for it, so it proves no more.
+        `first` is asked before all others (the node that reported the entry most likely has the body), unless it has
+        been `asked` already; the next replica is asked where `accept` raises a Failure. Raises CannotKnow where none of
+        the closest `widened(k)` nodes gave it: it may exist on a node that is down. That is NoGoodCopy where some gave
+        other octets or another statement: one of them that lies is enough for it, so it proves no more.
         """
 
         async def accepted(contact: Contact, fetched: Fetched) -> Fetched:
@@ -69,13 +89,15 @@ class BodyReader:
             return fetched
 
         async def small(contact: Contact, _progress: Progress) -> Fetched:
-            return await accepted(contact, await self._small(contact, key, digest, size))
+            answer = asked if contact == first else None
+            return await accepted(contact, await self._small(contact, key, digest, size, answer))
 
         async def large(contact: Contact, progress: Progress) -> Fetched:
             return await accepted(contact, await self._large(contact, key, digest, size, progress))
 
         hedge: Hedge[Fetched] = Hedge(small if size <= params.INLINE_BODY else large, discard=Fetched.close)
-        fetched = await hedge.first_good(self._candidates(key, k, first))
+        head_start = asyncio.get_running_loop().time() - asked.since if asked is not None else 0.0
+        fetched = await hedge.first_good(self._candidates(key, k, first), head_start=head_start)
         for contact, failure in hedge.failures.items():
             if isinstance(failure, Unreachable):
                 self._substrate.report(contact, alive=False)
@@ -98,16 +120,15 @@ class BodyReader:
                     asked.add(contact.node_id)
                     yield contact
 
-    async def _small(self, contact: Contact, key: bytes, digest: bytes, size: int) -> Fetched:
-        result = await self._batcher.submit(contact, Fetch(key, digest), expected=size)
-        fetched = decode(FetchedBody, value_of(result))
-        _check(fetched.object, key, digest)
-        if len(fetched.body) > _IN_THREAD:
-            actual = await asyncio.to_thread(_sha256, fetched.body)
+    async def _small(self, contact: Contact, key: bytes, digest: bytes, size: int, asked: Asked | None) -> Fetched:
+        if asked is not None:
+            result = await asked.result()
         else:
-            actual = _sha256(fetched.body)
-        if actual != digest:
-            raise Tampered(f"{contact.endpoint}: body {key.hex()} does not match its digest")
+            result = await self._batcher.submit(contact, Fetch(key, digest), expected=size)
+        if len(result.value) > _IN_THREAD:
+            fetched = await asyncio.to_thread(small_body, contact, result, key, digest)
+        else:
+            fetched = small_body(contact, result, key, digest)
         return Fetched(fetched.object, fetched.body, contact)
 
     async def _large(self, contact: Contact, key: bytes, digest: bytes, size: int, progress: Progress) -> Fetched:
@@ -132,6 +153,18 @@ class BodyReader:
         return Fetched(signed, held, contact)
 
 
+def small_body(contact: Contact, result: Result, key: bytes, digest: bytes) -> FetchedBody:
+    """Return the sealed body that `contact` answered a Fetch with; its statement's signature is not looked at.
+
+    Raises the failure that `result` names, Malformed, Tampered.
+    """
+    fetched = decode(FetchedBody, value_of(result))
+    _check(fetched.object, key, digest)
+    if hashlib.sha256(fetched.body).digest() != digest:
+        raise Tampered(f"{contact.endpoint}: body {key.hex()} does not match its digest")
+    return fetched
+
+
 def _finish(held: HeldFile, unwritten: Gathered) -> None:
     held.file.writelines(unwritten.take())
     held.file.flush()
@@ -141,7 +174,3 @@ def _check(signed: SignedStatement, key: bytes, digest: bytes) -> None:
     statement = signed.statement
     if not isinstance(statement, ObjectStatement) or statement.object_key != key or statement.digest != digest:
         raise Tampered(f"object {key.hex()}: the statement is another object's")
-
-
-def _sha256(octets: bytes) -> bytes:
-    return hashlib.sha256(octets).digest()

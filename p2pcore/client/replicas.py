@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from p2pcore.client import placement
 from p2pcore.client.batching import Batcher
 from p2pcore.client.peers import Peers
 from p2pcore.client.quorum import Quorum
-from p2pcore.client.reads import Accept, BodyReader, Fetched
+from p2pcore.client.reads import Accept, Asked, BodyReader, Fetched
 from p2pcore.client.results import failure_of
 from p2pcore.client.tasks import Tasks
 from p2pcore.client.versions import VersionChecker, VersionReader
@@ -93,7 +94,8 @@ class Replicas:
         self._reader = BodyReader(substrate=substrate, batcher=batcher, peers=peers, directory=directory)
         self._versions = VersionReader(substrate=substrate, batcher=batcher, checker=checker)
         self._tasks = Tasks()
-        self._spreads: set[asyncio.Future[None]] = set()
+        self._spreads: dict[Spread, Callable[[], None] | None] = {}  # that are not complete, and who is told then
+        self._idle = asyncio.Event()  # there are none
 
     def current(self) -> Replication:
         """Return the k and w in force now. Raises CannotKnow."""
@@ -137,12 +139,14 @@ class Replicas:
         Their quorums say how it went. `completed` is called when nothing of it is under way any more.
         """
         spread = Spread(
-            targets, substrate=self.substrate, batcher=self.batcher, peers=self._peers, own=self._tasks.start
+            targets,
+            substrate=self.substrate,
+            batcher=self.batcher,
+            peers=self._peers,
+            own=self._tasks.start,
+            completed=self._completed,
         )
-        self._spreads.add(spread.completed)
-        spread.completed.add_done_callback(self._spreads.discard)
-        if completed is not None:
-            spread.completed.add_done_callback(lambda _done: completed())
+        self._spreads[spread] = completed
         await spread.run(self._deadline)
 
     async def fetch(
@@ -154,9 +158,10 @@ class Replicas:
         since: int,
         first: Contact | None = None,
         accept: Accept | None = None,
+        asked: Asked | None = None,
     ) -> Fetched:
         """Return a sealed body from any of its replicas, as `BodyReader.fetch`, with the largest k since `since`."""
-        return await self._reader.fetch(key, digest, size, self.largest_k(since), first, accept)
+        return await self._reader.fetch(key, digest, size, self.largest_k(since), first, accept, asked)
 
     async def everywhere(self, key: bytes, operation: Operation, since: int) -> Everywhere:
         """Send `operation` to all holders of `key`, as `everywhere_many`."""
@@ -222,20 +227,32 @@ class Replicas:
     async def stop(self) -> None:
         """Let writes past their quorum end, for some seconds at most; cancel the tasks that remain."""
         if self._spreads:
-            await asyncio.wait(set(self._spreads), timeout=_DRAIN)
+            self._idle.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN):
+                    await self._idle.wait()
         await self._tasks.stop()
+
+    def _completed(self, spread: Spread) -> None:
+        tell = self._spreads.pop(spread)
+        if not self._spreads:
+            self._idle.set()
+        if tell is not None:
+            tell()
 
     async def _holders(self, items: Sequence[Addressed]) -> dict[bytes, tuple[Contact, ...]]:
         counts: dict[bytes, int] = {}
         for item in items:
             k = placement.widened(self.largest_k(item.since))
             counts[item.key] = max(k, counts.get(item.key, 0))
-        keys = list(counts)
         found: dict[bytes, tuple[Contact, ...]] = {}
-        for start in range(0, len(keys), _LOOKUPS):
-            some = keys[start : start + _LOOKUPS]
-            closest = await asyncio.gather(*(self.substrate.lookup(key, counts[key]) for key in some))
-            found.update(zip(some, closest, strict=True))
+        left = iter(counts.items())
+
+        async def look_up() -> None:
+            for key, k in left:
+                found[key] = await self.substrate.lookup(key, k)
+
+        await asyncio.gather(*(look_up() for _ in range(min(_LOOKUPS, len(counts)))))
         return found
 
     def _failures(

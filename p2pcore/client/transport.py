@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import statistics
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -67,7 +66,10 @@ class Transport:
 
     def clock_difference(self) -> int:
         """Return the median of the nodes' clocks minus ours in ms; 0 where none has answered yet."""
-        return int(statistics.median(self._differences.values())) if self._differences else 0
+        if not self._differences:
+            return 0
+        ordered = sorted(self._differences.values())  # statistics.median takes ten times as long, for every message
+        return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) // 2
 
     def note_time(self, contact: Contact, time: int) -> None:
         """Learn the time (ms) that a node's reply gave."""
@@ -100,7 +102,7 @@ class Transport:
         timeout = aiohttp.ClientTimeout(
             total=patience + size / params.MIN_THROUGHPUT,
             sock_connect=params.REQUEST_TIMEOUT / 1_000,
-            sock_read=patience,
+            sock_read=patience if size > params.SEGMENT_SIZE else None,  # a timer that the total makes needless
         )
         tried: set[type[Exception]] = set()
         while True:
@@ -183,6 +185,7 @@ class Transport:
                 max_line_size=MAX_FIELD,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),  # a node looks at none of them
                 trust_env=False,
             )
             self._sessions[waiting] = session

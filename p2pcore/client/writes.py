@@ -7,16 +7,16 @@ An object may come after another (an entry after its body): to a node it goes in
 condition that the node holds that, or else not before the other has its quorum. So nothing is left of it where the
 other is refused. What still waits for that when the time is over is never sent.
 
-Answers arrive as callbacks of futures that the Batcher owns (and tasks that this spread's owner owns), so that a small
-message costs one request per node and no task of its own.
+The Batcher tells how each request went, without a future or a task of its own, so that a small message costs one
+request per node and little else; only large bodies are uploaded in tasks, which this spread's owner owns.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from p2pcore.client.batching import Batcher
+from p2pcore.client.batching import Batcher, Load
 from p2pcore.client.peers import Peers
 from p2pcore.client.placement import widened
 from p2pcore.client.quorum import Quorum
@@ -54,10 +54,20 @@ class Target:
 
 
 class Spread:
-    """One round of writing; `own` starts a task with an owner and a name."""
+    """One round of writing; `own` starts a task with an owner and a name.
+
+    `completed` is called when nothing is under way any more.
+    """
 
     def __init__(
-        self, targets: Sequence[Target], *, substrate: Substrate, batcher: Batcher, peers: Peers, own: Own
+        self,
+        targets: Sequence[Target],
+        *,
+        substrate: Substrate,
+        batcher: Batcher,
+        peers: Peers,
+        own: Own,
+        completed: Callable[["Spread"], None],
     ) -> None:
         self.targets = targets
         self._substrate = substrate
@@ -67,12 +77,14 @@ class Spread:
         self._decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held_back: list[tuple[Contact, Target]] = []  # until what they come after is decided
         self._over = False
-        self.completed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._incomplete = True
+        self._completed = completed
+        self._loaded: _Loaded | None = None
 
     async def run(self, deadline: int) -> None:
         """Ask the closest nodes; return when all targets are decided, at the latest after `deadline` ms.
 
-        Their quorums then say how it went; `completed` is done when nothing is under way any more.
+        Their quorums then say how it went.
         """
         try:
             async with asyncio.timeout(deadline / 1_000):
@@ -89,8 +101,7 @@ class Spread:
         largest: dict[bytes, int] = {}
         for target in self.targets:
             largest[target.key] = max(target.quorum.k, largest.get(target.key, 0))
-        lookups = (self._substrate.lookup(key, k) for key, k in largest.items())
-        found = dict(zip(largest, await asyncio.gather(*lookups), strict=True))
+        found = await self._find(largest)
         per_node: dict[Contact, list[Target]] = {}
         for target in self.targets:
             closest = found[target.key][: target.quorum.k]
@@ -108,18 +119,25 @@ class Spread:
             self._send(contact, targets)
         self._release()
 
+    async def _find(self, largest: Mapping[bytes, int]) -> dict[bytes, tuple[Contact, ...]]:
+        """Return for each key the k nodes closest to it, by key → k."""
+        found: dict[bytes, tuple[Contact, ...]] = {}
+        for key, k in largest.items():
+            at_once = self._substrate.nearest(key, k)
+            if at_once is None:
+                lookups = (self._substrate.lookup(key, k) for key, k in largest.items())
+                return dict(zip(largest, await asyncio.gather(*lookups), strict=True))
+            found[key] = at_once
+        return found
+
     def _send(self, contact: Contact, targets: Sequence[Target]) -> None:
-        small: list[Target] = []
-        operations: list[Operation] = []
-        for target in targets:
-            if isinstance(target.content, Upload):
-                self._own(self._upload(contact, target, target.content), f"store on {contact.endpoint}")
-                continue
-            small.append(target)
-            operations.append(target.together if target.together and target.after in targets else target.content)
-        if operations:
-            answer = self._batcher.post(contact, operations)
-            answer.add_done_callback(lambda done: self._answered(contact, small, operations, done))
+        loaded = self._loaded
+        if loaded is None or loaded.targets != targets:  # most often the k nodes are sent the same
+            loaded = self._loaded = _Loaded.of(targets)
+        for target, upload in loaded.uploads:
+            self._own(self._upload(contact, target, upload), f"store on {contact.endpoint}")
+        if loaded.small:
+            self._batcher.send(contact, loaded.load, _Sent(self, contact, loaded))
 
     def _release(self) -> None:
         """Send what was held back where its time has come, end it where that will not come."""
@@ -148,25 +166,20 @@ class Spread:
             self._count(contact, target, failure)
             self._note()
 
-    def _answered(
-        self,
-        contact: Contact,
-        targets: Sequence[Target],
-        operations: Sequence[Operation],
-        answer: "asyncio.Future[list[Result]]",
-    ) -> None:
-        error = TemporaryFailure("stopped") if answer.cancelled() else answer.exception()
-        if error is not None:
-            failure = error if isinstance(error, Failure) else TemporaryFailure(repr(error))
-            for target in targets:
-                self._count(contact, target, failure)
-        else:
-            for target, operation, result in zip(targets, operations, answer.result(), strict=True):
-                outcome = failure_of(result)
-                if isinstance(outcome, BodyNotHeld) and operation is not target.content:
-                    self._held_back.append((contact, target))
-                else:
-                    self._count(contact, target, outcome)
+    def answered(self, contact: Contact, loaded: "_Loaded", results: Sequence[Result]) -> None:
+        """Take what `contact` answered."""
+        for target, operation, result in zip(loaded.small, loaded.load.operations, results, strict=True):
+            outcome = failure_of(result)
+            if isinstance(outcome, BodyNotHeld) and operation is not target.content:
+                self._held_back.append((contact, target))
+            else:
+                self._count(contact, target, outcome)
+        self._note()
+
+    def failed(self, contact: Contact, loaded: "_Loaded", failure: Failure) -> None:
+        """Take the failure that the whole request to `contact` met."""
+        for target in loaded.small:
+            self._count(contact, target, failure)
         self._note()
 
     def _count(self, contact: Contact, target: Target, failure: Failure | None) -> None:
@@ -198,7 +211,55 @@ class Spread:
     def _note(self) -> None:
         if self._held_back:
             self._release()
-        if not self._decided.done() and all(target.quorum.decided for target in self.targets):
+        for target in self.targets:
+            if not target.quorum.decided:
+                return
+        if not self._decided.done():
             self._decided.set_result(None)
-        if not self.completed.done() and all(target.quorum.complete for target in self.targets):
-            self.completed.set_result(None)
+        for target in self.targets:
+            if not target.quorum.complete:
+                return
+        if self._incomplete:
+            self._incomplete = False
+            self._completed(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What goes to a node: `small` targets as the operations of `load`, in the same order, and `uploads`."""
+
+    targets: Sequence[Target]
+    small: Sequence[Target]
+    load: Load
+    uploads: Sequence[tuple[Target, Upload]]
+
+    @classmethod
+    def of(cls, targets: Sequence[Target]) -> "_Loaded":
+        small: list[Target] = []
+        operations: list[Operation] = []
+        uploads: list[tuple[Target, Upload]] = []
+        for target in targets:
+            if isinstance(target.content, Upload):
+                uploads.append((target, target.content))
+                continue
+            small.append(target)
+            operations.append(target.together if target.together and target.after in targets else target.content)
+        return cls(targets, small, Load.of(operations), uploads)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A request under way, as the Batcher's addressee."""
+
+    spread: Spread
+    contact: Contact
+    loaded: _Loaded
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, results: list[Result]) -> None:
+        self.spread.answered(self.contact, self.loaded, results)
+
+    def set_exception(self, failure: Failure) -> None:
+        self.spread.failed(self.contact, self.loaded, failure)

@@ -2,6 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+_REMEMBERED: Final = 4_096  # inner nodes that paths led through: those of one batch share most of them
 
 
 def tree(leaves: Sequence[bytes]) -> tuple[bytes, list[tuple[bytes, ...]]]:
@@ -40,12 +44,12 @@ def root_of(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes 
         if sn == 0:
             return None
         if fn & 1 or fn == sn:
-            root = inner_node(sibling, root)
+            root = _on_a_path(sibling, root)
             while not fn & 1 and fn:
                 fn >>= 1
                 sn >>= 1
         else:
-            root = inner_node(root, sibling)
+            root = _on_a_path(root, sibling)
         fn >>= 1
         sn >>= 1
     return root if sn == 0 else None  # step 5; the caller compares roots by the signature over them
@@ -54,3 +58,6 @@ def root_of(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes 
 def inner_node(left: bytes, right: bytes) -> bytes:
     """Return SHA-256(0x01 ‖ left ‖ right)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+_on_a_path = lru_cache(_REMEMBERED)(inner_node)

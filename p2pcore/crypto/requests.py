@@ -58,7 +58,7 @@ def sign_request(
     created, nonce = now // params.SECOND, secrets.token_bytes(NONCE_SIZE)
     covered = components(headers)
     made = parameters(covered, created, signer.fingerprint, nonce)
-    base = signature_base(method, url, _fields(headers), made)
+    base = signature_base(method, url, fields_of(headers), made)
     if base is None:
         message = rfc9421.Message(method, url, headers)
         rfc9421.sign(message, signer.key, signer.fingerprint, created, nonce, covered)
@@ -82,7 +82,7 @@ def verify_request(
     is addressed), ClockSkew (created more than REQUEST_SKEW from `now`), UnknownCertificate, CertificateRefused,
     SignatureRefused, Replayed.
     """
-    fields = _fields(headers)
+    fields = fields_of(headers)
     content_digest(headers)
     if fields.get("p2pmail-node") != node_id.hex():
         raise NotAuthorised("the request is addressed to another node")
@@ -109,7 +109,7 @@ def verify_request(
 
 def content_digest(headers: Mapping[str, str]) -> bytes:
     """Return the SHA-256 that the body must have (RFC 9530). Raises Malformed."""
-    match = _CONTENT_DIGEST.match(_fields(headers).get("content-digest", ""))
+    match = _CONTENT_DIGEST.match(fields_of(headers).get("content-digest", ""))
     if not match:
         raise Malformed("Content-Digest is missing, or not a single sha-256")
     return base64.b64decode(match[1])
@@ -135,9 +135,15 @@ def _certificate(trust: Trust, fingerprint: bytes, given: bytes | None) -> Certi
     return certificate
 
 
-def _fields(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return all fields by lower-case name, several lines of one name joined (RFC 9110 §5.3)."""
-    fields: dict[str, str] = {}
+class Fields(dict[str, str]):
+    """All fields of a header by lower-case name, trimmed, several lines of one name joined (RFC 9110 §5.3)."""
+
+
+def fields_of(headers: Mapping[str, str]) -> Fields:
+    """Return the fields of `headers`, which may be Fields already."""
+    if isinstance(headers, Fields):
+        return headers
+    fields = Fields()
     for name, value in headers.items():
         lower = name.lower()
         fields[lower] = f"{fields[lower]}, {value.strip()}" if lower in fields else value.strip()

@@ -58,9 +58,13 @@ class Joining:
         async with self._finished:
             await self._finished.wait_for(lambda: self._attempts > 0)
 
+    def is_over(self) -> bool:
+        """Return whether this process is in the network."""
+        return bool(self._peers.table) and self._attempts > 0
+
     async def hurry(self) -> None:
         """Return at once in the network, else when an attempt has ended that was under way or is worth making now."""
-        if self._peers.table and self._attempts:
+        if self.is_over():
             return
         if not self._under_way:
             if not self._unmet() or self._peers.now() - self._ended < params.DEAD_BACKOFF_FIRST:

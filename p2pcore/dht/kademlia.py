@@ -129,7 +129,9 @@ class KademliaSubstrate:
 
         Takes at most about LOOKUP_DEADLINE and then returns what has answered.
         """
-        self._upkeep.looked_up()
+        at_once = self.nearest(key, k)
+        if at_once is not None:
+            return at_once
         try:
             async with asyncio.timeout(params.LOOKUP_DEADLINE / params.SECOND):
                 await self._joining.hurry()
@@ -139,8 +141,16 @@ class KademliaSubstrate:
             pass  # whoever is slow to join or to answer is left out
         if not self._peers.is_small():
             return self._nearest(key, k, await self._search(key, k))
-        good = [contact for contact in self._peers.table.all() if self._peers.liveness.good(contact)]
-        return self._nearest(key, k, good)
+        return self._nearest(key, k, self._good())
+
+    def nearest(self, key: bytes, k: int) -> tuple[Contact, ...] | None:
+        """Return what `lookup` would where the table is small and fresh, else None: no task and no timer is needed."""
+        self._upkeep.looked_up()
+        if not self._joining.is_over() or not self._peers.is_small():
+            return None
+        if self._peers.meetings() or not self._upkeep.is_fresh(self._peers.now() - params.TABLE_FRESH):
+            return None
+        return self._nearest(key, k, self._good())
 
     def known(self) -> tuple[Contact, ...]:
         """Return every verified contact in the routing table, and the own node, in no order."""
@@ -192,6 +202,9 @@ class KademliaSubstrate:
             await self._settle()
             return
         await self._upkeep.refresh_distant_buckets()
+
+    def _good(self) -> list[Contact]:
+        return [contact for contact in self._peers.table.all() if self._peers.liveness.good(contact)]
 
     def _nearest(self, key: bytes, k: int, contacts: Sequence[Contact]) -> tuple[Contact, ...]:
         everybody = [*contacts, *([self._own] if self._own else [])]

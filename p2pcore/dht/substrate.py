@@ -12,6 +12,9 @@ class Substrate(Protocol):
     async def lookup(self, key: bytes, k: int) -> tuple[Contact, ...]:
         """Return up to `k` live, verified nodes closest to `key`, nearest first; this process's own node included."""
 
+    def nearest(self, key: bytes, k: int) -> tuple[Contact, ...] | None:
+        """Return what `lookup` would where it need not ask or wait for anybody, else None."""
+
     def known(self) -> tuple[Contact, ...]:
         """Return every verified contact in the routing table (and the own node), in no order."""
 

@@ -79,6 +79,13 @@ class Upkeep:
         tasks = (self._peers.verify(contact) for contact in contacts)
         return [task for task in tasks if task is not None]
 
+    def is_fresh(self, since: int) -> bool:
+        """Return whether `refresh` would verify nobody."""
+        liveness, now = self._peers.liveness, self._peers.now()
+        return self._refreshed > since and all(
+            liveness.fresh(contact, since) or liveness.passed_over(contact, now) for contact in self._peers.table.all()
+        )
+
     async def run(self) -> None:
         """Do the timed work for ever; the owner cancels."""
         while True:

@@ -34,6 +34,11 @@ class CertificateBook:
             self._cache.forget(address)
             raise CannotKnow(f"certificate of {address}: {failure}") from failure
 
+    def known(self, address: str) -> Certificate | None:
+        """As `of` where that takes no question, else None. Raises CertificateRefused: `of` asks anew."""
+        certificate = self._cache.fresh(address)
+        return None if certificate is None else receivable(certificate, self._trust, self._clock())
+
     async def stop(self) -> None:
         await self._cache.stop()
 

@@ -21,25 +21,28 @@ class InboxJudge:
         self._replicas = replicas
         self._inbox_key = inbox_key
 
-    async def entries(self, contact: Contact, statements: Sequence[SignedStatement]) -> list[Outcome]:
-        """Return an outcome per statement, in order: entries of this inbox by who may sign them."""
-        return await self._outcomes(contact, statements, self._entry)
+    async def entries(self, statements: Sequence[SignedStatement]) -> list[Outcome]:
+        """Return an outcome per statement, in order: entries of this inbox by who may sign them. Nobody is asked."""
+        return await self._outcomes(statements, self._entry)
+
+    async def entry(self, contact: Contact, signed: SignedStatement) -> Outcome:
+        """Return the outcome of one whose signer's certificate is unknown: `contact` is asked for it."""
+        return await self._with_certificate(contact, signed, self._entry)
 
     async def acknowledgements(self, contact: Contact, statements: Sequence[SignedStatement]) -> list[Outcome]:
         """Return an outcome per statement, in order: acknowledgements of this inbox by its owner."""
-        return await self._outcomes(contact, statements, self._acknowledgement)
-
-    async def _outcomes(
-        self, contact: Contact, statements: Sequence[SignedStatement], judge: Callable[[SignedStatement], Outcome]
-    ) -> list[Outcome]:
-        if len(statements) > _IN_THREAD:
-            outcomes = await asyncio.to_thread(lambda: [judge(signed) for signed in statements])
-        else:
-            outcomes = [judge(signed) for signed in statements]
+        outcomes = await self._outcomes(statements, self._acknowledgement)
         for index, signed in enumerate(statements):
             if isinstance(outcomes[index], UnknownCertificate):
-                outcomes[index] = await self._with_certificate(contact, signed, judge)
+                outcomes[index] = await self._with_certificate(contact, signed, self._acknowledgement)
         return outcomes
+
+    async def _outcomes(
+        self, statements: Sequence[SignedStatement], judge: Callable[[SignedStatement], Outcome]
+    ) -> list[Outcome]:
+        if len(statements) > _IN_THREAD:
+            return await asyncio.to_thread(lambda: [judge(signed) for signed in statements])
+        return [judge(signed) for signed in statements]
 
     async def _with_certificate(
         self, contact: Contact, signed: SignedStatement, judge: Callable[[SignedStatement], Outcome]

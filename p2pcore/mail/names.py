@@ -34,7 +34,7 @@ from p2pcore.errors import (
 )
 from p2pcore.mail.addresses import expand
 from p2pcore.mail.certificates import CertificateBook
-from p2pcore.mail.inbox_state import InboxStates
+from p2pcore.mail.inbox_state import InboxState, InboxStates
 from p2pcore.mail.record_file import load_record, save_record
 from p2pcore.records import (
     AddressList,
@@ -182,12 +182,7 @@ class DomainNames:
         Raises Malformed, NotOurDomain, NoSuchAddress (a record within its `next_update` says so), CannotKnow, NoQuorum,
         InboxFull, NodeFull, InboxDormant, ClockSkew (what we date would be believed by nobody, or too long).
         """
-        skew = self._clock_difference()
-        if abs(skew) > params.CLOCK_WARNING:
-            raise ClockSkew(f"our clock is {-skew // params.SECOND:+d} s from the nodes'")
-        canonical = names.canonical_address(address)
-        if names.split_address(canonical)[1] != self.domain:
-            raise NotOurDomain(f"{address}: not an address at {self.domain}")
+        canonical = self._ours_now(address)
         try:
             users = self._users(canonical)
         except NoSuchAddress:
@@ -195,8 +190,37 @@ class DomainNames:
             users = self._users(canonical)
         certificates = tuple([await self._certificates.of(user) for user in users])
         for certificate in certificates:
-            await self._check_inbox(certificate)
+            self._check_inbox(certificate, await self._inboxes.of(certificate.inbox_key))
         return Recipients(canonical, certificates)
+
+    def known(self, address: str) -> Recipients | None:
+        """As `recipient` where that takes no question; None where something is to be asked or refused."""
+        found: list[Certificate] = []
+        try:
+            canonical = self._ours_now(address)
+            for user in self._users(canonical):
+                certificate = self._certificates.known(user)
+                state = None if certificate is None else self._inboxes.known(certificate.inbox_key)
+                if certificate is None or state is None:
+                    return None
+                self._check_inbox(certificate, state)
+                found.append(certificate)
+        except Failure:
+            return None  # `recipient` asks again, or says why
+        return Recipients(canonical, tuple(found))
+
+    def _ours_now(self, address: str) -> str:
+        """Return the canonical form of an address of ours. Raises Malformed, NotOurDomain, ClockSkew."""
+        skew = self._clock_difference()
+        if abs(skew) > params.CLOCK_WARNING:
+            raise ClockSkew(f"our clock is {-skew // params.SECOND:+d} s from the nodes'")
+        return self._ours(address)
+
+    def _ours(self, address: str) -> str:
+        canonical = names.canonical_address(address)
+        if names.split_address(canonical)[1] != self.domain:
+            raise NotOurDomain(f"{address}: not an address at {self.domain}")
+        return canonical
 
     async def _look_again(self) -> None:
         """Ask for the record unless that was done within _RECENT: a user added a moment ago must not be refused.
@@ -216,10 +240,7 @@ class DomainNames:
 
     async def certificate_of(self, address: str) -> Certificate:
         """Return the certificate whose primary address is `address`. Raises Malformed, NotOurDomain, CannotKnow."""
-        canonical = names.canonical_address(address)
-        if names.split_address(canonical)[1] != self.domain:
-            raise NotOurDomain(f"{address}: not an address at {self.domain}")
-        return await self._certificates.of(canonical)
+        return await self._certificates.of(self._ours(address))
 
     def _users(self, canonical: str) -> tuple[str, ...]:
         if self.record is None or self.addresses is None:
@@ -231,8 +252,7 @@ class DomainNames:
             raise NoSuchAddress(f"{canonical}: no such address")
         raise CannotKnow(f"{canonical}: not in the domain record, which is out of date")
 
-    async def _check_inbox(self, certificate: Certificate) -> None:
-        state = await self._inboxes.of(certificate.inbox_key)
+    def _check_inbox(self, certificate: Certificate, state: InboxState) -> None:
         if not state.room and state.full:
             raise InboxFull(f"inbox of {certificate.primary_address} is full")
         if not state.room:

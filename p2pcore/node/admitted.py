@@ -1,7 +1,8 @@
 """Statements as the storage takes them: verified, their signer known, their identity computed once."""
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.records import (
@@ -16,8 +17,7 @@ from p2pcore.records import (
 S = TypeVar("S", ObjectStatement, EntryStatement, AcknowledgeStatement, VersionStatement, HeadStatement)
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted(Generic[S]):
+class Admitted(msgspec.Struct, Generic[S], frozen=True):
     """`identity` and `octets` (the canonical encoding) are of `signed`, which `certificate` signed."""
 
     signed: SignedStatement

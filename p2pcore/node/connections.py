@@ -9,8 +9,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from aiohttp import web
@@ -46,15 +44,14 @@ class Connection(web.RequestHandler):
         self._owner.closed(self)
         super().connection_lost(exc)
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Count a request while it is under way."""
+    def begin(self) -> None:
+        """Count a request, which `end` follows."""
         self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self.since = self._owner.time()
+
+    def end(self) -> None:
+        """Count it no more."""
+        self.running -= 1
+        self.since = self._owner.time()
 
     def abort(self) -> None:
         """Close without waiting for anything."""

@@ -3,14 +3,13 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from p2pcore.crypto.certificates import Certificate
-from p2pcore.crypto.requests import CERTIFICATE_HEADER, content_digest, verify_request
+from p2pcore.crypto.requests import CERTIFICATE_HEADER, Fields, content_digest, fields_of, verify_request
 from p2pcore.errors import Tampered, UnknownCertificate
 from p2pcore.node.nonces import Receipt
 from p2pcore.node.service import Service
@@ -39,19 +38,19 @@ class Gate:
         self._node_id = node_id
         self._service = service
 
-    async def enter(self, request: web.Request) -> Caller:
+    async def enter(self, request: web.BaseRequest) -> Caller:
         """Return who signed this request. Raises what requests.verify_request does, and RateLimited.
 
         What goes beyond its signer's rate is not remembered: one signer cannot use up the memory for nonces.
         """
         url = f"https://node{request.raw_path}"  # the host is not signed, the node's ID is
-        caller, receipt = await self._known(request.method, url, request.headers)
+        caller, receipt = await self._known(request.method, url, fields_of(request.headers))
         self._service.rates.take(caller.certificate, 1)
         receipt.count(self._service.nonces)
         return caller
 
-    async def _known(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[Caller, Receipt]:
-        if CERTIFICATE_HEADER not in headers:
+    async def _known(self, method: str, url: str, headers: Fields) -> tuple[Caller, Receipt]:
+        if CERTIFICATE_HEADER.lower() not in headers:
             # A thread's two wake-ups would cost more than one signature; a certificate is another matter
             with suppress(UnknownCertificate):
                 return self._verify(method, url, headers)
@@ -59,13 +58,13 @@ class Gate:
             self._service.threads, self._verify_with_recall, method, url, headers
         )
 
-    def _verify(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[Caller, Receipt]:
+    def _verify(self, method: str, url: str, headers: Fields) -> tuple[Caller, Receipt]:
         receipt = Receipt()
         trust = self._service.admission.trust
         certificate = verify_request(method, url, headers, self._node_id, trust, receipt, self._service.clock())
         return Caller(certificate, receipt.created, content_digest(headers)), receipt
 
-    def _verify_with_recall(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[Caller, Receipt]:
+    def _verify_with_recall(self, method: str, url: str, headers: Fields) -> tuple[Caller, Receipt]:
         """The same for a signer whose certificate comes along or is in the database. On a thread."""
         try:
             return self._verify(method, url, headers)

@@ -42,14 +42,14 @@ class Handlers:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def batch(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+    async def batch(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
         """POST /v1/batch."""
         octets = await reading.whole(request, params.MAX_BATCH)
         caller.check(await asyncio.to_thread(sha256, octets) if len(octets) > 4 * reading.LARGE else sha256(octets))
         reply = await self._service.batch(octets, caller.certificate, caller.created)
         return web.Response(body=encode(reply), content_type=_OCTETS)
 
-    async def store(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+    async def store(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
         """PUT of an object or a versioned object: statement length ‖ statement ‖ octets."""
         signed, prefix = await reading.statement(request)
         match signed.statement:
@@ -65,7 +65,7 @@ class Handlers:
                 raise Malformed(f"{type(statement).__name__} is nothing to store")
         return web.Response()
 
-    async def append_inbox(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+    async def append_inbox(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
         """PUT with Pragma append-inbox: statement length ‖ entry statement."""
         signed, prefix = await reading.statement(request)
         caller.check(sha256(prefix + await reading.rest(request, len(prefix), 0)))
@@ -76,7 +76,7 @@ class Handlers:
         await self._service.step(step, caller.created)
         return web.Response()
 
-    async def delete(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+    async def delete(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
         """DELETE of an object: an encoded Deletion."""
         octets = await reading.whole(request, MAX_STATEMENT)
         caller.check(sha256(octets))
@@ -88,7 +88,7 @@ class Handlers:
         await self._service.step(step, caller.created)
         return web.Response()
 
-    async def fetch(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+    async def fetch(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
         """GET of an object (ranges served) or a versioned object (an encoded PublishedVersion)."""
         caller.check(sha256(await reading.whole(request, 0)))
         key = reading.key_of(request)
@@ -103,7 +103,7 @@ class Handlers:
         self._service.uses.note(found.number)
         return await self._send(request, found)
 
-    async def read_inbox(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+    async def read_inbox(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
         """GET with Pragma read-inbox; waits for news as long as Prefer allows."""
         caller.check(sha256(await reading.whole(request, 0)))
         query = queries.parse_inbox(reading.query_of(request))
@@ -114,7 +114,9 @@ class Handlers:
         )
         return web.Response(body=page, content_type=_OCTETS)
 
-    async def _store_object(self, request: web.Request, caller: Caller, signed: SignedStatement, prefix: bytes) -> None:
+    async def _store_object(
+        self, request: web.BaseRequest, caller: Caller, signed: SignedStatement, prefix: bytes
+    ) -> None:
         service = self._service
         admitted = service.operations.admit_object(signed, caller.certificate)  # one signature, as at the gate
         size = admitted.statement.size
@@ -137,13 +139,13 @@ class Handlers:
             await service.step(service.operations.store(admitted, file=file), caller.created, file)
 
     async def _apply(self, operation: Publish, caller: Caller) -> None:
-        step = await self._on_thread(lambda: self._service.operations.check(operation, caller.certificate))
+        step = await self._on_thread(lambda: self._service.operations.check_all((operation,), caller.certificate)[0])
         if isinstance(step, Exception):
             raise step
         assert isinstance(step, Writing)
         await self._service.step(step, caller.created)
 
-    async def _send(self, request: web.Request, found: objects.Found) -> web.StreamResponse:
+    async def _send(self, request: web.BaseRequest, found: objects.Found) -> web.StreamResponse:
         """Send an object's octets, or the range of them that is asked for."""
         asked = request.headers.get("Range", "")
         try:
@@ -171,12 +173,12 @@ class Handlers:
                 try:
                     await reading.in_time(response.write(piece), len(piece))
                 except Unreachable as failure:
-                    _log.info("body of object %s is not taken: %s", request.match_info["key"], failure)
+                    _log.info("body of object %s is not taken: %s", reading.key_of(request).hex(), failure)
                     _abort(request)
                     return response
                 piece = await anext(pieces, b"")
         if left:
-            _log.error("body of object %s is %d octets short on disk", request.match_info["key"], left)
+            _log.error("body of object %s is %d octets short on disk", reading.key_of(request).hex(), left)
             _abort(request)  # else the client would wait for the rest
         await response.write_eof()
         return response
@@ -193,6 +195,6 @@ class Handlers:
         return await asyncio.get_running_loop().run_in_executor(self._service.threads, function)
 
 
-def _abort(request: web.Request) -> None:
+def _abort(request: web.BaseRequest) -> None:
     if request.transport is not None:
         request.transport.abort()

@@ -41,16 +41,16 @@ _KNOWN: Final = """
     SELECT 1 FROM entries WHERE identity = ?1
     UNION ALL SELECT 1 FROM marks WHERE entry = ?1 AND inbox_key = ?2
 """
-_COUNT: Final = """
-    INSERT INTO inboxes VALUES (?1, ?2, ?3, 0)
-    ON CONFLICT (inbox_key) DO UPDATE SET entries = entries + ?2, octets = octets + ?3
+_APPEND: Final = """
+    INSERT INTO entries SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+    WHERE NOT EXISTS (SELECT 1 FROM marks WHERE entry = ?2 AND inbox_key = ?3) ON CONFLICT (identity) DO NOTHING
 """
-
-
 _MARK: Final = """
-    INSERT INTO marks VALUES (?1, ?2, ?3, ?4) ON CONFLICT (entry, inbox_key)
+    INSERT INTO marks SELECT value, ?2, ?3, ?4 FROM carray(?1) WHERE true ON CONFLICT (entry, inbox_key)
     DO UPDATE SET acknowledgement = ?3, expires = ?4 WHERE expires < ?4
 """
+# With the index of identities: an inbox may hold many more entries than are named
+_NAMED: Final = "FROM entries WHERE identity IN (SELECT value FROM carray(?1)) AND +inbox_key = ?2"
 _DROP_MARKS: Final = """
     DELETE FROM marks WHERE (entry, inbox_key) IN (SELECT entry, inbox_key FROM marks WHERE expires <= ? LIMIT ?)
 """
@@ -78,19 +78,15 @@ def append(transaction: Transaction, settings: NodeSettings, admitted: Admitted[
     """Add an entry; return whether it is news. Raises InboxFull, NodeFull."""
     db = transaction.db
     statement = admitted.statement
-    if db.execute(_KNOWN, (admitted.identity, statement.inbox_key)).get is not None:
-        return False
     octets = len(admitted.octets)
-    row = db.execute("SELECT entries, octets FROM inboxes WHERE inbox_key = ?", (statement.inbox_key,)).get
-    entries, filled = row if isinstance(row, tuple) else (0, 0)
-    if entries >= settings.limits.inbox_entries or filled + octets > settings.limits.inbox_octets:
-        raise InboxFull(f"inbox {statement.inbox_key.hex()} holds {entries} entries of {filled} octets")
-    if admitted.certificate.role == "user" and entries >= settings.limits.inbox_entries_of_user:
-        _check_share(transaction, settings.limits, statement)
-    certificates.check_room(transaction, settings, admitted.certificate, charges.of_entry(octets))
-    certificates.keep(transaction, admitted.certificate)
+    try:
+        _check_room(transaction, settings, admitted)
+    except (InboxFull, NodeFull):
+        if db.execute(_KNOWN, (admitted.identity, statement.inbox_key)).get is not None:
+            return False
+        raise
     db.execute(
-        "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
+        _APPEND,
         (
             transaction.ledger.next_number(),
             admitted.identity,
@@ -101,13 +97,29 @@ def append(transaction: Transaction, settings: NodeSettings, admitted: Admitted[
             admitted.octets,
         ),
     )
-    db.execute(_COUNT, (statement.inbox_key, 1, octets))
+    if not db.changes():
+        return False
+    certificates.keep(transaction, admitted.certificate)
+    transaction.ledger.inboxes.add(statement.inbox_key, 1, octets)
     transaction.ledger.add(statement.signer, charges.of_entry(octets))
     transaction.ledger.count("entries", 1)
     pair = (statement.inbox_key, statement.signer)
     if pair in transaction.ledger.entries_of:
         transaction.ledger.entries_of[pair] += 1
     return True
+
+
+def _check_room(transaction: Transaction, settings: NodeSettings, admitted: Admitted[EntryStatement]) -> None:
+    """Return if this entry fits its inbox and this node. Raises InboxFull, NodeFull."""
+    statement = admitted.statement
+    limits = settings.limits
+    octets = len(admitted.octets)
+    entries, filled = transaction.ledger.inboxes.of(transaction.db, statement.inbox_key)
+    if entries >= limits.inbox_entries or filled + octets > limits.inbox_octets:
+        raise InboxFull(f"inbox {statement.inbox_key.hex()} holds {entries} entries of {filled} octets")
+    if admitted.certificate.role == "user" and entries >= limits.inbox_entries_of_user:
+        _check_share(transaction, limits, statement)
+    certificates.check_room(transaction, settings, admitted.certificate, charges.of_entry(octets))
 
 
 def _check_share(transaction: Transaction, limits: Limits, statement: EntryStatement) -> None:
@@ -157,18 +169,16 @@ def acknowledge(transaction: Transaction, settings: NodeSettings, admitted: Admi
         ),
     )
     transaction.ledger.add(statement.signer, taken)
-    for entry in statement.entries:
-        db.execute(_MARK, (entry, statement.inbox_key, number, statement.expires))
-    marked = [(entry, statement.inbox_key) for entry in statement.entries]
-    _free(transaction, "DELETE FROM entries WHERE identity = ? AND inbox_key = ?", marked)
+    named = apsw.carray(statement.entries)
+    db.execute(_MARK, (named, statement.inbox_key, number, statement.expires))
+    _free(transaction, f"DELETE {_NAMED}", [(named, statement.inbox_key)])
     return True
 
 
 def _held(db: apsw.Connection, statement: AcknowledgeStatement) -> int:
     """Return what the entries that `statement` names count here."""
-    sql = "SELECT octets FROM entries WHERE identity = ? AND inbox_key = ?"
-    named = ((entry, statement.inbox_key) for entry in dict.fromkeys(statement.entries))
-    return sum(charges.of_entry(octets) for (octets,) in db.executemany(sql, named))
+    named = (apsw.carray(statement.entries), statement.inbox_key)
+    return sum(charges.of_entry(octets) for (octets,) in db.execute(f"SELECT octets {_NAMED}", named))
 
 
 def oldest(db: apsw.Connection, now: int, after: tuple[int, int], limit: int) -> list[Collectable]:
@@ -245,7 +255,7 @@ def drop_expired(transaction: Transaction, limit: int) -> int:
     return db.total_changes() - changes
 
 
-def _free(transaction: Transaction, sql: str, bindings: Iterable[tuple[bytes | int, ...]]) -> None:
+def _free(transaction: Transaction, sql: str, bindings: Iterable[tuple[Any, ...]]) -> None:
     """Execute a DELETE of entries and give their octets back."""
     freed: dict[bytes, tuple[int, int]] = {}
     returning = f"{sql} RETURNING inbox_key, octets, signer"
@@ -257,4 +267,4 @@ def _free(transaction: Transaction, sql: str, bindings: Iterable[tuple[bytes | i
         entries, total = freed.get(inbox_key, (0, 0))
         freed[inbox_key] = (entries + 1, total + octets)
     for inbox_key, (entries, total) in freed.items():
-        transaction.db.execute(_COUNT, (inbox_key, -entries, -total))
+        transaction.ledger.inboxes.add(inbox_key, -entries, -total)

@@ -13,20 +13,20 @@ digest under the same key is kept beside the first.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import apsw
 
 from p2pcore import params
-from p2pcore.errors import NotAuthorised, NotFound
+from p2pcore.errors import NodeFull, NotAuthorised, NotFound
 from p2pcore.node import certificates, charges
 from p2pcore.node.admitted import Admitted
 from p2pcore.node.collectable import Collectable
 from p2pcore.node.settings import NodeSettings
 from p2pcore.node.storage import Transaction
-from p2pcore.records import Deletion, ObjectStatement, identity
+from p2pcore.records import Deletion, ObjectStatement, right_identity
 
 _ABSENT: Final = 0
 _IN_ROW: Final = 1
@@ -34,6 +34,14 @@ _IN_FILE: Final = 2
 _FIND: Final = """
     SELECT number, signed, size, file FROM objects
     WHERE object_key = ?1 AND held > 0 AND (?2 = x'' OR digest = ?2) ORDER BY number LIMIT 1
+"""
+_KNOWN: Final = """
+    SELECT number, held, file, (SELECT count(*) FROM tombstones WHERE object = objects.number)
+    FROM objects WHERE identity = ?
+"""
+_INSERT: Final = """
+    INSERT INTO objects (identity, object_key, digest, size, rights, expires, signer, signed, held, file, used)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (identity) DO NOTHING
 """
 _EXPIRED_BODIES: Final = "SELECT number, size, signer, file FROM objects WHERE expires <= ? AND held > 0 LIMIT ?"
 _EXPIRED_ROWS: Final = """
@@ -73,24 +81,35 @@ def store(
     """
     db = transaction.db
     statement = admitted.statement
-    row = db.execute("SELECT number, held FROM objects WHERE identity = ?", (admitted.identity,)).get
-    number, held = row if isinstance(row, tuple) else (0, _ABSENT)
-    if held or (number and _revealed(db, number) >= len(statement.delete_rights)):
-        return False
-    taken = statement.size + (0 if number else _charge(admitted))
-    certificates.check_room(transaction, settings, admitted.certificate, taken)
     held = _IN_FILE if file else _IN_ROW
-    if number:
+    number = _insert_with_room(transaction, settings, admitted, held, file)
+    if not number:
+        number, earlier, _, revealed = _known(db, admitted.identity)
+        if earlier or revealed >= len(statement.delete_rights):
+            return False
+        certificates.check_room(transaction, settings, admitted.certificate, statement.size)
         db.execute(
             "UPDATE objects SET held = ?, file = ?, used = ? WHERE number = ?", (held, file, transaction.now, number)
         )
-    else:
-        number = _insert(transaction, admitted, held, file)
     if not file:
         db.execute("INSERT INTO bodies VALUES (?, ?)", (number, octets))
     transaction.ledger.add(statement.signer, statement.size)
     transaction.ledger.count("objects", 1)
     return True
+
+
+def _insert_with_room(
+    transaction: Transaction, settings: NodeSettings, admitted: Admitted[ObjectStatement], held: int, file: str
+) -> int:
+    """Return the number of the new row, or 0 where there is one already, room or not. Raises NodeFull."""
+    taken = admitted.statement.size + _charge(admitted)
+    try:
+        certificates.check_room(transaction, settings, admitted.certificate, taken)
+    except NodeFull:
+        if _known(transaction.db, admitted.identity)[0]:
+            return 0
+        raise
+    return _insert(transaction, admitted, held, file)
 
 
 def is_wanted(db: apsw.Connection, object_identity: bytes) -> bool:
@@ -113,9 +132,10 @@ def find(db: apsw.Connection, object_key: bytes, digest: bytes) -> Found:
     return Found(number, signed, size, octets, file)
 
 
-def is_known(db: apsw.Connection, object_identity: bytes) -> bool:
-    """Return whether this object's statement was verified here before."""
-    return db.execute("SELECT 1 FROM objects WHERE identity = ?", (object_identity,)).get is not None
+def known(db: apsw.Connection, identities: Sequence[bytes]) -> frozenset[bytes]:
+    """Return those of `identities` (at least one) whose statement was verified here before."""
+    sql = "SELECT identity FROM objects WHERE identity IN (SELECT value FROM carray(?))"
+    return frozenset(found for (found,) in db.execute(sql, (apsw.carray(tuple(identities)),)))
 
 
 def delete(
@@ -127,7 +147,7 @@ def delete(
 ) -> tuple[str, ...]:
     """Reveal one right's secret; return the names of files that no row names any more.
 
-    `admitted` may be None where the object's row is here (is_known). Raises NotAuthorised where the secret opens
+    `admitted` may be None where the object's row is here (known). Raises NotAuthorised where the secret opens
     no right of the object, NotFound where neither row nor `admitted` is there, NodeFull where there is no room for the
     tombstone of an object that never came here.
     """
@@ -136,17 +156,17 @@ def delete(
     assert isinstance(statement, ObjectStatement)
     if hashlib.sha256(deletion.secret).digest() not in statement.delete_rights:
         raise NotAuthorised(f"secret opens no delete right of object {statement.object_key.hex()}")
-    row = db.execute("SELECT number, held, file FROM objects WHERE identity = ?", (object_identity,)).get
-    if isinstance(row, tuple):
-        number, held, file = row
-    elif admitted is not None:
+    number, held, file, revealed = _known(db, object_identity)
+    if not number:
+        if admitted is None:
+            raise NotFound(f"object {statement.object_key.hex()} is not known here")
         certificates.check_room(transaction, settings, admitted.certificate, _charge(admitted))
-        number, held, file = _insert(transaction, admitted, _ABSENT, ""), _ABSENT, ""
-    else:
-        raise NotFound(f"object {statement.object_key.hex()} is not known here")
-    db.execute("INSERT OR IGNORE INTO tombstones VALUES (?, ?, ?)", (identity(deletion), number, deletion.secret))
-    transaction.ledger.count("tombstones", db.changes())
-    if not held or _revealed(db, number) < len(statement.delete_rights):
+        number = _insert(transaction, admitted, _ABSENT, "")
+    tombstone = right_identity(object_identity, deletion.secret)
+    db.execute("INSERT OR IGNORE INTO tombstones VALUES (?, ?, ?)", (tombstone, number, deletion.secret))
+    news = db.changes()
+    transaction.ledger.count("tombstones", news)
+    if not held or revealed + news < len(statement.delete_rights):
         return ()
     _free_body(transaction, number, statement.signer, statement.size)
     return (file,) if file else ()
@@ -201,12 +221,17 @@ def _charge(admitted: Admitted[ObjectStatement]) -> int:
     return charges.of_statement(len(admitted.octets), len(admitted.statement.delete_rights))
 
 
+def _known(db: apsw.Connection, object_identity: bytes) -> tuple[int, int, str, int]:
+    """Return an object's row: number (0: there is none), held, file, and how many of its rights are revealed."""
+    row: Any = db.execute(_KNOWN, (object_identity,)).get
+    return row or (0, _ABSENT, "", 0)
+
+
 def _insert(transaction: Transaction, admitted: Admitted[ObjectStatement], held: int, file: str) -> int:
+    """Return the number of the new row, or 0 where there is one already."""
     statement = admitted.statement
-    certificates.keep(transaction, admitted.certificate)
     transaction.db.execute(
-        "INSERT INTO objects (identity, object_key, digest, size, rights, expires, signer, signed, held, file, used)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _INSERT,
         (
             admitted.identity,
             statement.object_key,
@@ -221,6 +246,9 @@ def _insert(transaction: Transaction, admitted: Admitted[ObjectStatement], held:
             transaction.now,
         ),
     )
+    if not transaction.db.changes():
+        return 0
+    certificates.keep(transaction, admitted.certificate)
     transaction.ledger.add(statement.signer, _charge(admitted))
     return transaction.db.last_insert_rowid()
 

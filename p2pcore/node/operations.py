@@ -1,7 +1,7 @@
 """What each operation of a batch means: first checked (many: on a thread), then applied in its one transaction."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import apsw
@@ -60,16 +60,14 @@ class Effects:
     greeted: set[bytes] = field(default_factory=set)  # IDs of nodes that have just been started
 
 
-@dataclass(frozen=True, slots=True)
-class Writing:
+class Writing(msgspec.Struct, frozen=True):
     """A checked operation that changes the database; `size`: octets that it takes, as far as that matters."""
 
     apply: Callable[[Transaction, Effects], None]
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """A checked operation that does not."""
 
     apply: Callable[[apsw.Connection], bytes]
@@ -106,8 +104,12 @@ class Operations:
         self._reads = reads
         self._uses = uses
 
-    def check(self, operation: Operation, carrier: Certificate) -> Step:
-        """Return what is to be done for `operation`, or the failure to answer it with. May read the database."""
+    def check_all(self, operations: Sequence[Operation], carrier: Certificate) -> list[Step]:
+        """Return for each operation what is to be done, or the failure to answer it with. May read the database."""
+        known = self._known([operation.deletion for operation in operations if isinstance(operation, Delete)])
+        return [self._check(operation, carrier, known) for operation in operations]
+
+    def _check(self, operation: Operation, carrier: Certificate, known: Set[bytes]) -> Step:
         try:
             match operation:
                 case Store():
@@ -117,7 +119,7 @@ class Operations:
                 case Append():
                     return self.append(operation.entry, carrier)
                 case Delete():
-                    return self.delete(operation.deletion)
+                    return self._delete(operation.deletion, known)
                 case Acknowledge():
                     return self._acknowledge(operation.acknowledgement, carrier)
                 case Publish():
@@ -168,13 +170,24 @@ class Operations:
         return Writing(apply, append.size)
 
     def delete(self, deletion: Deletion) -> Writing:
-        """Return the step of a delete: whoever reveals a secret may. Raises as Admission.verified.
+        """Return the step of a delete: whoever reveals a secret may. Raises as Admission.verified."""
+        return self._delete(deletion, self._known([deletion]))
 
-        The object's statement was verified when its row was made; only one that is unknown here costs a verification.
+    def _known(self, deletions: Sequence[Deletion]) -> frozenset[bytes]:
+        """Return the identities of those objects of `deletions` that have a row here. May read the database.
+
+        Their statements were verified when their rows were made; only one that is unknown here costs a verification.
         """
+        if not deletions:
+            return frozenset()
+        asked = [identity(deletion.object.statement) for deletion in deletions]
+        return self._storage.read_now(lambda db: objects.known(db, asked))
+
+    def _delete(self, deletion: Deletion, known: Set[bytes]) -> Writing:
         object_identity = identity(deletion.object.statement)
-        known = self._storage.read_now(lambda db: objects.is_known(db, object_identity))
-        admitted = None if known else self._admission.verified(ObjectStatement, deletion.object, direct=False)
+        admitted = None
+        if object_identity not in known:
+            admitted = self._admission.verified(ObjectStatement, deletion.object, direct=False)
 
         def apply(transaction: Transaction, effects: Effects) -> None:
             effects.files.extend(objects.delete(transaction, self._settings, deletion, object_identity, admitted))

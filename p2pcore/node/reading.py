@@ -1,6 +1,7 @@
 """Bodies of requests, read with bounds of size and time before anything is made of them."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable
 from typing import Final, TypeVar
 
@@ -15,18 +16,24 @@ from p2pcore.records import SignedStatement, decode
 T = TypeVar("T")
 
 LARGE: Final = 64 << 10  # octets above which hashing goes to a thread
+KEY_PATH: Final = re.compile(r"/v1/[0-9a-f]{64}\Z")
 
 
-async def whole(request: web.Request, limit: int) -> bytes:
+async def whole(request: web.BaseRequest, limit: int) -> bytes:
     """Return the whole body. Raises TooLarge over `limit` octets, Unreachable where it comes too slowly."""
     return await rest(request, 0, limit)
 
 
-async def rest(request: web.Request, before: int, limit: int) -> bytes:
+async def rest(request: web.BaseRequest, before: int, limit: int) -> bytes:
     """Return what follows the first `before` octets, at most `limit`. Raises TooLarge, Unreachable."""
     announced = request.content_length
     if announced is not None and announced > before + limit:
         raise TooLarge(f"a body of {announced} octets, over {before + limit}")
+    if request.content.is_eof():  # all of it has come with the header, most often
+        octets = request.content.read_nowait()
+        if len(octets) > limit:
+            raise TooLarge(f"a body of more than {before + limit} octets")
+        return octets
     pieces: list[bytes] = []
     size = 0
 
@@ -42,7 +49,7 @@ async def rest(request: web.Request, before: int, limit: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def statement(request: web.Request) -> tuple[SignedStatement, bytes]:
+async def statement(request: web.BaseRequest) -> tuple[SignedStatement, bytes]:
     """Return the statement that a PUT's body begins with, and the octets read so far. Raises Malformed, Unreachable."""
 
     async def read() -> tuple[bytes, bytes]:
@@ -56,7 +63,7 @@ async def statement(request: web.Request) -> tuple[SignedStatement, bytes]:
     return decode(SignedStatement, octets), prefix + octets
 
 
-async def arriving(request: web.Request) -> AsyncIterator[bytes]:
+async def arriving(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """Yield the rest of the body as it arrives."""
     while piece := await request.content.readany():
         yield piece
@@ -72,7 +79,7 @@ async def in_time(reading: Awaitable[T], size: int) -> T:
         raise Unreachable(f"the body did not pass within {seconds:.0f} s") from None
 
 
-def query_of(request: web.Request) -> dict[str, str]:
+def query_of(request: web.BaseRequest) -> dict[str, str]:
     """Return the query's parameters. Raises Malformed where one is given twice."""
     query: MultiMapping[str] = request.query
     if len(set(query)) != len(query):
@@ -80,12 +87,12 @@ def query_of(request: web.Request) -> dict[str, str]:
     return dict(query)
 
 
-def key_of(request: web.Request) -> bytes:
-    """Return the key in the path, which the route has checked."""
-    return bytes.fromhex(request.match_info["key"])
+def key_of(request: web.BaseRequest) -> bytes:
+    """Return the key in the path, which matches KEY_PATH."""
+    return bytes.fromhex(request.path.removeprefix("/v1/"))
 
 
-def check_key(request: web.Request, key: bytes) -> None:
+def check_key(request: web.BaseRequest, key: bytes) -> None:
     """Return if the path names `key`. Raises Malformed."""
     if key_of(request) != key:
         raise Malformed(f"the statement is of key {key.hex()}, the path of another")

@@ -1,4 +1,4 @@
-"""Table 3 over HTTP: the routes, and how failures are answered."""
+"""Table 3 over HTTP: what each method and path means, and how failures are answered."""
 
 import logging
 import resource
@@ -9,16 +9,16 @@ from typing import Final
 
 from aiohttp import web
 
-from p2pcore import params
 from p2pcore.client.framing import APPEND_INBOX, READ_INBOX, TIME_HEADER
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Failure, Malformed
 from p2pcore.node.connections import KEEP_ALIVE, Connection, Connections
 from p2pcore.node.gate import Caller, Gate
 from p2pcore.node.handlers import Handlers
+from p2pcore.node.reading import KEY_PATH
 from p2pcore.node.service import Service
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest, Caller], Awaitable[web.StreamResponse]]
 
 READ_BUFFER: Final = 2 << 20  # octets: one wake-up per segment of a large body, not one per 64 KiB
 MAX_FIELD: Final = 16 << 10  # octets of one header field: a certificate in base64 fits
@@ -34,26 +34,21 @@ class Server:
         self._gate = gate
         self._service = service
         self._handlers = Handlers(service)
-        self._runner: web.AppRunner | None = None
+        self._of_a_key: dict[str, Handler] = {"PUT": self._put, "GET": self._get, "DELETE": self._delete}
+        self._runner: web.ServerRunner | None = None
         self._connections: Connections | None = None
 
     async def start(self, listen: Endpoint, context: ssl.SSLContext) -> int:
         """Begin to answer; return the port. Raises OSError where the endpoint cannot be had."""
-        application = web.Application(client_max_size=params.MAX_BATCH)
-        application.router.add_post("/v1/batch", self._answering(self._handlers.batch))
-        application.router.add_put(_KEY_PATH, self._answering(self._put))
-        application.router.add_get(_KEY_PATH, self._answering(self._get), allow_head=False)
-        application.router.add_delete(_KEY_PATH, self._answering(self._delete))
-        application.router.add_route("*", "/{path:.*}", self._nothing_here)
-        self._runner = web.AppRunner(
-            application,
+        # No web.Application: its router and signals would be a tenth of what a small request costs
+        server = web.Server(
+            self._answer,
             handler_cancellation=True,  # else a long poll whose client is gone stays for good
-            shutdown_timeout=STOPPING,
         )
+        self._runner = web.ServerRunner(server, shutdown_timeout=STOPPING)
         await self._runner.setup()
-        assert self._runner.server is not None
         self._connections = Connections(
-            self._runner.server,
+            server,
             min(self._service.settings.limits.connections, _descriptors() // 2),
             access_log=None,
             read_bufsize=READ_BUFFER,
@@ -76,7 +71,7 @@ class Server:
             await self._runner.cleanup()
             self._runner = None
 
-    async def _put(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+    async def _put(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
         match request.headers.get("Pragma", ""):
             case "":
                 return await self._handlers.store(request, caller)
@@ -85,7 +80,7 @@ class Server:
             case pragma:
                 raise Malformed(f"Pragma {pragma[:40]!r} with PUT")
 
-    async def _get(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+    async def _get(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
         match request.headers.get("Pragma", ""):
             case "":
                 return await self._handlers.fetch(request, caller)
@@ -94,36 +89,41 @@ class Server:
             case pragma:
                 raise Malformed(f"Pragma {pragma[:40]!r} with GET")
 
-    async def _delete(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+    async def _delete(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
         if "Pragma" in request.headers:
             raise Malformed("Pragma with DELETE")
         return await self._handlers.delete(request, caller)
 
-    async def _nothing_here(self, request: web.Request) -> web.StreamResponse:
-        return self._refusal(404, f"NotFound: {request.method} {request.path[:100]} is no primitive")
+    def _handler(self, request: web.BaseRequest) -> Handler | None:
+        if request.path == "/v1/batch":
+            return self._handlers.batch if request.method == "POST" else None
+        return self._of_a_key.get(request.method) if KEY_PATH.match(request.path) else None
 
-    def _answering(self, handler: Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]) -> Handler:
-        """Return `handler` behind the gate, its failures turned into answers."""
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            connection = request.protocol
-            assert isinstance(connection, Connection)
-            try:
-                with connection.request():
-                    caller = await self._gate.enter(request)
-                    connection.known = True
-                    return await handler(request, caller)
-            except Failure as failure:
-                return self._refusal(failure.http_status, f"{type(failure).__name__}: {failure}"[:1_000])
-            except web.HTTPException as refusal:
-                return self._refusal(refusal.status, f"Malformed: {refusal.reason}")
-            except ConnectionError:
-                raise  # the client is gone: nobody to answer
-            except Exception:  # noqa: BLE001 - logged; a stranger is told nothing of it
-                _log.exception("unexpected failure of %s %s", request.method, request.path[:100])
-                return self._refusal(500, "TemporaryFailure: unexpected failure")
-
-        return answer
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request behind the gate; failures are turned into answers."""
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        handler = self._handler(request)
+        if handler is None:
+            return self._refusal(404, f"NotFound: {request.method} {request.path[:100]} is no primitive")
+        connection.begin()
+        try:
+            caller = await self._gate.enter(request)
+            connection.known = True
+            if "Expect" in request.headers:
+                await _continue(request)
+            return await handler(request, caller)
+        except Failure as failure:
+            return self._refusal(failure.http_status, f"{type(failure).__name__}: {failure}"[:1_000])
+        except web.HTTPException as refusal:
+            return self._refusal(refusal.status, f"Malformed: {refusal.reason}")
+        except ConnectionError:
+            raise  # the client is gone: nobody to answer
+        except Exception:  # noqa: BLE001 - logged; a stranger is told nothing of it
+            _log.exception("unexpected failure of %s %s", request.method, request.path[:100])
+            return self._refusal(500, "TemporaryFailure: unexpected failure")
+        finally:
+            connection.end()
 
     def _refusal(self, status: int, text: str) -> web.Response:
         headers = {TIME_HEADER: str(self._service.nonces.time())}
@@ -136,4 +136,9 @@ def _descriptors() -> int:
     return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
-_KEY_PATH: Final = r"/v1/{key:[0-9a-f]{64}}"
+async def _continue(request: web.BaseRequest) -> None:
+    """Ask for the body that the client holds back until then (RFC 9110 §10.1.1). Raises web.HTTPException."""
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # else the answer's own header would count as sent

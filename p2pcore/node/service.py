@@ -164,7 +164,7 @@ class Service:
                 self.admission.trust.add(der)
             except Failure as failure:
                 _log.info("certificate that %s sent along: %s", carrier.fingerprint.hex(), failure)
-        return [self.operations.check(operation, carrier) for operation in batch.operations]
+        return self.operations.check_all(batch.operations, carrier)
 
     async def _write_making_room(self, steps: Sequence[Step], created: int) -> list[Result]:
         """As `_write`; what finds no room within the quota is tried once more where garbage collection made some."""
@@ -262,6 +262,7 @@ def _apply_all(steps: Sequence[Step], transaction: Transaction, effects: Effects
             except Failure as failure:
                 result = outcome(failure)
         else:
+            transaction.ledger.flush(transaction.db)  # it may ask for what the steps before it have changed
             result = _read_one(step, transaction.db, left)
             left -= len(result.value)
         results.append(result)

@@ -26,6 +26,7 @@ import apsw
 from p2pcore.clock import Clock
 from p2pcore.errors import Failure, NodeFull
 from p2pcore.node import charges
+from p2pcore.node.inbox_counts import InboxCounts
 from p2pcore.node.schema import open_reader, open_writer
 from p2pcore.node.settings import NodeCounts
 
@@ -57,6 +58,7 @@ class Ledger:
         }
         self.free = 0  # on the disk, in octets, when the group of works began
         self.octets = 0
+        self.inboxes = InboxCounts()
         self.entries_of: dict[tuple[bytes, bytes], int] = {}  # (inbox, signer), where `inboxes` has had to count them
         self.octets_of: dict[bytes, int] = {}  # by signer (certificate digest)
         self.certificates: set[bytes] = {fingerprint for (fingerprint,) in db.execute(_FINGERPRINTS)}
@@ -78,7 +80,8 @@ class Ledger:
         self.counts[what] += change
 
     def flush(self, db: apsw.Connection) -> None:
-        """Write the sequence, inside the transaction that used it."""
+        """Write the sequence and inboxes' counts, inside the transaction that changed them."""
+        self.inboxes.flush(db)
         if self.sequence != self._written:
             db.execute("UPDATE meta SET value = ? WHERE name = 'sequence'", (self.sequence,))
             self._written = self.sequence

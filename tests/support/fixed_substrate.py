@@ -14,6 +14,9 @@ class FixedSubstrate:
         self._callbacks: list[Callable[[], None]] = []
 
     async def lookup(self, key: bytes, k: int) -> tuple[Contact, ...]:
+        return self.nearest(key, k)
+
+    def nearest(self, key: bytes, k: int) -> tuple[Contact, ...]:
         return tuple(sorted(self.contacts, key=lambda contact: distance(contact.node_id, key))[:k])
 
     def known(self) -> tuple[Contact, ...]:

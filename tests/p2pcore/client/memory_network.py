@@ -130,13 +130,14 @@ class MemoryNode:
 
 
 class MemoryNetwork:
-    """`count` nodes; every contact is known, as in a small network. Is both Peers and Substrate."""
+    """`count` nodes; every contact is known, as in a small network, unless `large`. Is both Peers and Substrate."""
 
     def __init__(self, count: int) -> None:
         ids = [hashlib.sha256(b"node %d" % number).digest() for number in range(count)]
         self.nodes = [
             MemoryNode(Contact(node_id, "127.0.0.1", 1 + number), node_id[:16]) for number, node_id in enumerate(ids)
         ]
+        self.large = False
         self.dead: set[bytes] = set()
         self.lookups: list[tuple[bytes, int]] = []
         self._callbacks: list[Callable[[], None]] = []
@@ -156,6 +157,12 @@ class MemoryNetwork:
 
     async def lookup(self, key: bytes, k: int) -> tuple[Contact, ...]:
         self.lookups.append((key, k))
+        return self._nearest(key, k)
+
+    def nearest(self, key: bytes, k: int) -> tuple[Contact, ...] | None:
+        return None if self.large else self._nearest(key, k)
+
+    def _nearest(self, key: bytes, k: int) -> tuple[Contact, ...]:
         return tuple(node.contact for node in self.closest(key) if node.contact.node_id not in self.dead)[:k]
 
     def known(self) -> tuple[Contact, ...]:

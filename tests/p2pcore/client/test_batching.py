@@ -7,8 +7,8 @@ import pytest
 
 from p2pcore import params
 from p2pcore.client import batching
-from p2pcore.client.batching import Batcher
-from p2pcore.errors import NotFound, TooLarge, Unreachable, by_http_status
+from p2pcore.client.batching import Batcher, Load
+from p2pcore.errors import Failure, NotFound, TooLarge, Unreachable, by_http_status
 from p2pcore.records import AskCertificate, AskInbox, Fetch, Operation, Result, Store
 from tests.p2pcore.client.memory_network import MemoryNetwork
 from tests.support.identities import World, object_statement
@@ -143,12 +143,61 @@ async def test_a_peer_that_lags_too_far_behind_counts_as_unreachable(monkeypatch
     node.gate = asyncio.Event()
     batcher = Batcher(network)
     answers = [batcher.post(node.contact, [ask(number)]) for number in range(20)]
+    await turn()
     refused = [answer for answer in answers if answer.done()]
     assert refused
     assert all(isinstance(answer.exception(), Unreachable) for answer in refused)
     node.gate.set()
     results = await asyncio.gather(*answers, return_exceptions=True)
     assert sum(isinstance(result, Unreachable) for result in results) == len(refused)
+
+
+class Thrower:
+    """An addressee with a mistake in it."""
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, results: list[Result]) -> None:
+        raise ZeroDivisionError
+
+    def set_exception(self, failure: Failure) -> None:
+        raise ZeroDivisionError
+
+
+async def test_an_addressee_that_fails_is_reported_and_harms_nobody_else() -> None:
+    """The answers (or the failure) that came with its own arrive, and the next request leaves."""
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context.get("exception")))
+    network = MemoryNetwork(1)
+    node = network.nodes[0]
+    batcher = Batcher(network)
+    batcher.send(node.contact, Load.of([ask(0)]), Thrower())
+    assert len(await batcher.post(node.contact, [ask(1)])) == 1
+    assert len(await batcher.post(node.contact, [ask(2)])) == 1
+    assert [type(error) for error in reported] == [ZeroDivisionError]
+    node.down = True
+    batcher.send(node.contact, Load.of([ask(3)]), Thrower())
+    with pytest.raises(Unreachable):
+        await batcher.post(node.contact, [ask(4)])
+    assert [type(error) for error in reported] == [ZeroDivisionError, ZeroDivisionError]
+
+
+async def test_an_addressee_is_told_of_a_load_in_several_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit one request is answered in one piece all the same."""
+    monkeypatch.setattr(batching, "BATCH_OPERATIONS", 3)
+    network = MemoryNetwork(1)
+    node = network.nodes[0]
+    answer: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+    batcher = Batcher(network)
+    batcher.send(node.contact, Load.of([ask(number) for number in range(7)]), answer)
+    assert len(await answer) == 7
+    assert [len(batch) for batch in node.batches] == [3, 3, 1]
+    node.down = True
+    refused: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+    batcher.send(node.contact, Load.of([ask(number) for number in range(7)]), refused)
+    with pytest.raises(Unreachable):
+        await refused
 
 
 async def test_an_operation_nobody_waits_for_is_not_sent() -> None:

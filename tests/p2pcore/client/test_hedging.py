@@ -40,6 +40,23 @@ async def test_after_a_failure_the_next_is_asked_at_once() -> None:
     assert list(hedge.failures) == [A, B]
 
 
+async def test_a_head_start_shortens_the_wait_for_the_first_only() -> None:
+    """A has been asked for the whole delay already, so B is asked at once; C would be asked an hour later."""
+    asked: list[Contact] = []
+
+    async def attempt(contact: Contact, _progress: Progress) -> int:
+        asked.append(contact)
+        await asyncio.get_running_loop().create_future()
+        return contact.port
+
+    question = asyncio.create_task(Hedge(attempt, delay=3_600_000).first_good(each([A, B, C]), head_start=3_600.0))
+    done, _ = await asyncio.wait([question], timeout=0.1)
+    assert not done
+    assert asked == [A, B]
+    question.cancel()
+    await asyncio.wait([question])
+
+
 async def test_when_all_fail_there_is_nothing() -> None:
     """None, and every failure is known."""
 

@@ -15,7 +15,7 @@ from p2pcore.client.primitives import PeerClient
 from p2pcore.crypto.tls import node_server_context
 from p2pcore.dht.contact import Contact
 from p2pcore.errors import NotFound, Tampered, TooLarge, UnknownCertificate, Unreachable
-from p2pcore.records import AskInbox, Fetch, Operation, Resolve, Store
+from p2pcore.records import AskInbox, Fetch, Operation, Record, Resolve, Store, encode
 from tests.support.identities import ManualClock, World
 from tests.support.nodes import body, client_of, running_node
 
@@ -65,6 +65,35 @@ async def test_clock_is_corrected_for_the_node_that_said_so(tmp_path: Path) -> N
             assert [result.status for result in await client.call(running.contact, [ASK])] == [200]
         assert client.clock_difference() == params.HOUR
     await client.close()
+
+
+async def test_the_same_batch_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The k nodes get the same octets; other operations never get an earlier batch's."""
+    encoded: list[Record] = []
+
+    def noting(record: Record) -> bytes:
+        encoded.append(record)
+        return encode(record)
+
+    monkeypatch.setattr(primitives, "encode", noting)
+    world = World()
+    gateway = world.gateway()
+    stored = [body(gateway.signer, world.clock(), os.urandom(100)) for _ in range(2)]
+    operations = [each.store for each in stored]
+    async with (
+        running_node(world, tmp_path / "one") as one,
+        running_node(world, tmp_path / "other") as other,
+        client_of(world, gateway) as client,
+    ):
+        for running in (one, other):
+            assert [result.status for result in await client.call(running.contact, operations)] == [200, 200]
+            assert running.node.counts().objects == 2
+        assert len(encoded) == 1
+        [result] = await client.call(one.contact, operations[:1])
+        assert result.status == 200
+        fetched = await client.call(one.contact, [Fetch(stored[1].statement.object_key, b"")])
+        assert [result.status for result in fetched] == [200]
+        assert len(encoded) == 3
 
 
 async def test_certificates_are_sent_along_on_demand(tmp_path: Path) -> None:

@@ -90,6 +90,16 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await batcher.stop()
 
 
+async def test_a_large_network_is_asked_for_the_closest(bench: Bench) -> None:
+    """Where the closest nodes are not known without asking, they are looked up, and hold the body then."""
+    bench.network.large = True
+    written = await bench.replicas.write(KEY, bench.store(b"body"))
+    assert bench.network.lookups == [(KEY, 3)]
+    assert len(written.nodes) >= 2
+    await bench.replicas.stop()
+    assert bench.holders() == [0, 1, 2]
+
+
 async def test_success_comes_at_w_and_the_rest_follows(bench: Bench) -> None:
     """With the third node slow, a write returns with two confirmations; the third completes in the background."""
     slow = bench.network.closest(KEY)[2]

@@ -90,6 +90,32 @@ def test_a_small_network_is_looked_up_without_a_datagram(tmp_path: Path) -> None
     run_virtually(main())
 
 
+def test_what_a_small_fresh_table_says_is_had_without_waiting(tmp_path: Path) -> None:
+    """Nearest is what a lookup gives as long as everybody was heard of lately and answers, and nothing before or after.
+
+    A lookup makes it so again.
+    """
+
+    async def main() -> None:
+        swarm = Swarm(tmp_path, FakeNetwork(1))
+        await swarm.grow(3)
+        await asyncio.sleep(1)
+        asked = swarm.nodes[0]
+        assert asked.nearest(object_key(1), 3) == await asked.lookup(object_key(1), 3)
+        asked.report(swarm.contact(1), alive=False)
+        assert asked.nearest(object_key(1), 3) is None
+        await asked.lookup(object_key(1), 3)
+        assert asked.nearest(object_key(1), 3) == swarm.true_closest(object_key(1), 3)
+        await asyncio.sleep(params.WARM_AFTER_LOOKUP / 1_000 + params.IDLE_REFRESH / 1_000)
+        swarm.kill(1)
+        await asyncio.sleep(2 * params.TABLE_FRESH / 1_000)
+        assert asked.nearest(object_key(1), 3) is None
+        assert len(await asked.lookup(object_key(1), 3)) == 2
+        await swarm.stop()
+
+    run_virtually(main())
+
+
 def test_a_node_needs_a_nodes_certificate(tmp_path: Path) -> None:
     """A user's identity or a missing listener cannot be announced as a node."""
 

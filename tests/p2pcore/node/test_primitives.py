@@ -353,6 +353,45 @@ async def test_a_full_inbox_refuses(stage: Stage) -> None:
     await stage.one(stage.as_gateway, Append(entries[3]))
 
 
+async def test_what_is_held_is_confirmed_again_where_there_is_no_room(stage: Stage) -> None:
+    """An entry that a full inbox holds, and one that was acknowledged there, are no refusal: they need no room."""
+    inbox = stage.alice.certificate.inbox_key
+    entries = [entry(stage.gateway.signer, inbox, stage.now) for _ in range(4)]
+    first = identity(entries[0].statement)
+    await stage.one(stage.as_gateway, Append(entries[0]))
+    await stage.one(stage.as_alice, Acknowledge(acknowledgement(stage.alice.signer, inbox, stage.now, [first])))
+    results = await stage.as_gateway.call(stage.running.contact, [Append(signed) for signed in entries[1:]])
+    assert [result.status for result in results] == [200, 200, 200]
+    results = await stage.as_gateway.call(stage.running.contact, [Append(signed) for signed in entries])
+    assert [result.status for result in results] == [200, 200, 200, 200]
+    assert stage.running.node.counts().entries == 3
+
+
+async def test_a_status_counts_what_its_own_batch_has_changed(stage: Stage) -> None:
+    """What a batch asks about an inbox is answered as of the operations before it."""
+    inbox = stage.alice.certificate.inbox_key
+    operations: list[Operation] = []
+    for _ in range(2):
+        operations += [Append(entry(stage.gateway.signer, inbox, stage.now)), AskInbox(inbox)]
+    results = await stage.as_gateway.call(stage.running.contact, operations)
+    assert [decode(InboxStatus, result.value).entries for result in results[1::2]] == [1, 2]
+
+
+async def test_an_acknowledgement_may_name_an_entry_twice(stage: Stage) -> None:
+    """It counts once, and one that lives longer takes its place."""
+    inbox = stage.alice.certificate.inbox_key
+    signed, other = (entry(stage.gateway.signer, inbox, stage.now) for _ in range(2))
+    await stage.as_gateway.call(stage.running.contact, [Append(signed), Append(other)])
+    seen = identity(signed.statement)
+    for _ in range(2):
+        done = acknowledgement(stage.alice.signer, inbox, stage.now, [seen, seen])
+        await stage.one(stage.as_alice, Acknowledge(done))
+        stage.world.clock.advance(params.SECOND)
+    assert stage.running.node.counts().entries == 1
+    status = decode(InboxStatus, await stage.one(stage.as_gateway, AskInbox(inbox)))
+    assert (status.entries, status.octets) == (1, len(encode(other)))
+
+
 async def test_status_says_when_the_owner_last_read(stage: Stage) -> None:
     """last_read is when the owner read, at once."""
     inbox = stage.alice.certificate.inbox_key

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import apsw
 import pytest
 
 from p2pcore import params
@@ -84,6 +85,17 @@ class Stage:
         assert afresh.octets == ledger.octets
         assert {k: v for k, v in ledger.octets_of.items() if v} == {k: v for k, v in afresh.octets_of.items() if v}
         assert afresh.counts == ledger.counts
+        counted, held = self.running.node._storage.read_now(inbox_counts)
+        assert counted == held
+
+
+def inbox_counts(db: apsw.Connection) -> tuple[dict[bytes, tuple[int, int]], dict[bytes, tuple[int, int]]]:
+    """Entries and octets by inbox, as `inboxes` has them and as `entries` does."""
+    counted = db.execute("SELECT inbox_key, entries, octets FROM inboxes WHERE entries <> 0 OR octets <> 0")
+    held = db.execute("SELECT inbox_key, count(*), sum(octets) FROM entries GROUP BY inbox_key")
+    return {key: (entries, octets) for key, entries, octets in counted}, {
+        key: (entries, octets) for key, entries, octets in held
+    }
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from p2pcore import params
 from p2pcore.client.framing import TIME_HEADER
 from p2pcore.client.pinning import PinnedNode
 from p2pcore.crypto.requests import sign_request
-from p2pcore.records import AskInbox, Batch, Revocation, encode
+from p2pcore.records import AskInbox, Batch, BatchReply, Revocation, decode, encode
 from tests.support.identities import Member, World
 from tests.support.nodes import Running, body, client_of, running_node
 
@@ -159,6 +159,19 @@ async def test_what_is_no_primitive(wire: Wire, method: str, path: str) -> None:
     """Nothing but the routes of Table 3 is answered."""
     headers = wire.signed(wire.world.user("alice"), method, path, b"")
     assert (await wire.send(headers, method, path, b""))[:2] == (404, "NotFound")
+
+
+async def test_who_holds_the_body_back_is_asked_for_it(wire: Wire) -> None:
+    """Expect: 100-continue is answered once the signature is known to be good; any other expectation fails."""
+    headers = wire.signed(wire.world.user("alice")) | {"Expect": "100-continue"}
+    pin = PinnedNode(wire.running.contact.node_id)
+    async with wire.session.post(
+        wire.url("/v1/batch"), data=BATCH, headers=headers, ssl=pin, expect100=True
+    ) as response:
+        assert response.status == 200
+        assert decode(BatchReply, await response.read()).results[0].status == 200
+    headers = wire.signed(wire.world.user("alice")) | {"Expect": "miracles"}
+    assert (await wire.send(headers))[:2] == (417, "Malformed")
 
 
 @pytest.mark.parametrize(
