@@ -1,13 +1,16 @@
 """Mail addresses as SMTP writes them (RFC 5321 §4.1.2, RFC 6531 §3.3); pure."""
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+
+from msgspec import Struct
 
 from p2pcore import params
 from p2pcore.errors import Malformed
 from p2pcore.names import canonical_domain
 
 MAX_PATH = 256  # octets with "<" and ">", RFC 5321 §4.5.3.1.3
+_MAILBOXES = 4_096  # remembered, of MAX_PATH octets each: the same ones come again and again
 _MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
 MAX_SOURCE_ROUTE = 1_000  # octets of "@a,@b:"; more is no route that anybody ever wrote
 
@@ -21,11 +24,10 @@ _ADDRESS_LITERAL = r"\[[!-Z^-~]+\]"
 _MAILBOX = re.compile(rf"({_DOT_STRING}|{_QUOTED_STRING})@({_DOMAIN}|{_ADDRESS_LITERAL})")
 _SOURCE_ROUTE = re.compile(rf"@{_DOMAIN}(?:,@{_DOMAIN})*:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_HELO = re.compile(rf"(?:[A-Za-z0-9._\-]+|{_ADDRESS_LITERAL})\Z")
+_HELO = re.compile(rf"(?:[._\-]*[A-Za-z0-9][A-Za-z0-9._\-]*|{_ADDRESS_LITERAL})\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(Struct, frozen=True):
     """local-part@domain as written; `domain` may be an address literal in brackets."""
 
     local: str
@@ -81,9 +83,7 @@ def parse_path(text: str) -> tuple[Mailbox | None, str]:
     match = _MAILBOX.match(text, start)
     if match is None or not text.startswith(">", match.end()):
         raise Malformed("not of the form <local-part@domain>")
-    mailbox = Mailbox(match[1], match[2])
-    _check(mailbox)
-    return mailbox, text[match.end() + 1 :]
+    return _checked(match[1], match[2]), text[match.end() + 1 :]
 
 
 def parse_mailbox(text: str) -> Mailbox:
@@ -91,16 +91,21 @@ def parse_mailbox(text: str) -> Mailbox:
     match = _MAILBOX.fullmatch(text)
     if match is None:
         raise Malformed("not of the form local-part@domain")
-    mailbox = Mailbox(match[1], match[2])
-    _check(mailbox)
-    return mailbox
+    return _checked(match[1], match[2])
 
 
-def _check(mailbox: Mailbox) -> None:
+def _octets(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+@lru_cache(_MAILBOXES)
+def _checked(local: str, domain: str) -> Mailbox:
     """Raise Malformed where a part is longer than RFC 5321 §4.5.3.1 allows, or holds a control character."""
-    if len(mailbox.local.encode()) > params.MAX_LOCAL_PART:
+    mailbox = Mailbox(local, domain)
+    if _octets(local) > params.MAX_LOCAL_PART:
         raise Malformed(f"local part longer than {params.MAX_LOCAL_PART} octets")
-    if len(mailbox.domain.encode()) > params.MAX_DOMAIN or len(str(mailbox).encode()) > MAX_PATH - 2:
+    if _octets(domain) > params.MAX_DOMAIN or _octets(str(mailbox)) > MAX_PATH - 2:
         raise Malformed(f"path longer than {MAX_PATH} octets")
-    if _CONTROL.search(mailbox.local) or _CONTROL.search(mailbox.domain):
+    if _CONTROL.search(local) or _CONTROL.search(domain):
         raise Malformed("control character in an address")
+    return mailbox

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
+
 from gateway.mail.mime_header import nstring
 
 _ATOM = rb'[^\s"(),:;<>@\[\]\\]++'
@@ -30,8 +32,7 @@ _BLANKS = re.compile(rb"[ \t]+")
 _DOT_ATOM = re.compile(r"[^\s\"(),:;<>@\[\]\\.\x00-\x1f\x7f]+(?:\.[^\s\"(),:;<>@\[\]\\.\x00-\x1f\x7f]+)*\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """One address structure. host None marks a group's start (mailbox = its name) or end (mailbox None)."""
 
     name: bytes | None
@@ -53,6 +54,12 @@ _GROUP_END = Address(None, None, None, None)
 
 def parse_addresses(value: bytes) -> tuple[Address, ...]:
     """The addresses and groups of an unfolded field body, in order."""
+    simple = simple_addresses(value)
+    return _Parser().parse(value) if simple is None else simple
+
+
+def simple_addresses(value: bytes) -> tuple[Address, ...] | None:
+    """The addresses of an unfolded field body that is nothing but _SIMPLE ones, and so has one reading; else None."""
     found: list[Address] = []
     position = 0
     while (match := _SIMPLE.match(value, position)) is not None:
@@ -62,7 +69,7 @@ def parse_addresses(value: bytes) -> tuple[Address, ...]:
         if not comma:
             return tuple(found)
         position = match.end()
-    return _Parser().parse(value)
+    return None
 
 
 def has_one_reading(value: bytes) -> bool:

@@ -1,13 +1,13 @@
 """The envelope of one mail transaction (RFC 5321 §2.3.1); pure."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Body = Literal["7BIT", "8BITMIME"]
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """`reverse_path` is "" for the null reverse-path; forward-paths are as the client wrote them, without "<>".
 
     `declared_size`: octets by SIZE= (RFC 1870), 0 where none was declared.

@@ -6,19 +6,21 @@ was checked by its parser and is checked again here, so no trace block can hold 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+
+from msgspec import Struct
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~\-]+\Z")  # RFC 2045 §5.1
 _PVALUE = re.compile(r"[A-Za-z0-9!#$%&'*+./=^_`{|}~\-\u0080-\U0010ffff]*@?[A-Za-z0-9._\-\u0080-\U0010ffff]+\Z")
+_NOT_IN_COMMENT = re.compile(r"[()\\]")
 MAX_VALUE = 300  # octets of one value; longer ones are cut, since a line may have 998 (RFC 5322 §2.1.1, RFC 6532 §3.4)
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(Struct, frozen=True):
     """One passage of a message from a client to us. `time` in ms; `client_name` is "" where it is not known."""
 
     helo: str
@@ -32,8 +34,7 @@ class Hop:
     cipher: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MethodResult:
+class MethodResult(Struct, frozen=True):
     """One method's result in Authentication-Results (RFC 8601 §2.2); `properties` are (ptype.property, value)."""
 
     method: str
@@ -51,7 +52,12 @@ def protocol_name(*, extended: bool, tls: bool, authenticated: bool, smtputf8: b
 
 def date_time(time: int) -> str:
     """Return `time` (ms) as an RFC 5322 §3.3 date-time in UTC."""
-    at = datetime.fromtimestamp(time // 1_000, UTC)
+    return _date_time(time // 1_000)
+
+
+@lru_cache(8)
+def _date_time(seconds: int) -> str:
+    at = datetime.fromtimestamp(seconds, UTC)
     day, month = _DAYS[at.weekday()], _MONTHS[at.month - 1]
     return f"{day}, {at.day} {month} {at.year:04} {at.hour:02}:{at.minute:02}:{at.second:02} +0000"
 
@@ -108,7 +114,7 @@ def trace_block(reverse_path: str, hop: Hop, results: Sequence[MethodResult]) ->
 def _method(result: MethodResult) -> str:
     text = f"{result.method}={result.result}"
     if result.comment:
-        comment = re.sub(r"[()\\]", "", _clean(result.comment))
+        comment = _NOT_IN_COMMENT.sub("", _clean(result.comment))
         text += f" ({comment})"
     return text + "".join(f"\r\n\t {name}={_value(value)}" for name, value in result.properties)
 

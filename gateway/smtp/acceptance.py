@@ -6,8 +6,9 @@ answered with a success.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from gateway.mail.envelope import Envelope
 from gateway.mail.outgoing import NewRecipient
@@ -43,8 +44,7 @@ class Injector(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Struct, frozen=True):
     """What is known of a message besides its content.
 
     `recipients`: certificate and forward-path of each user; `requests`: by forward-path, what DSN parameters asked for.

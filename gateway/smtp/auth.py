@@ -15,7 +15,8 @@ from typing import ClassVar, cast
 from gateway.mail.submission import is_among
 from gateway.smtp import params, replies
 from gateway.smtp.chunking import ChunkedDialogue
-from gateway.smtp.connection import Command, Shared, Template
+from gateway.smtp.command_loop import Command
+from gateway.smtp.connection import Shared
 from gateway.smtp.limits import FailedLogins
 from gateway.smtp.reader import LineTooLong
 from gateway.smtp.replies import Refusal, Reply
@@ -41,8 +42,8 @@ class LoginRefused(Exception):
 class AuthDialogue(ChunkedDialogue[SubmittedTransaction]):
     """A session whose client must say who it is; `user` is its certificate, None before that."""
 
-    def __init__(self, template: Template, shared: Shared, logins: "Logins") -> None:
-        super().__init__(template, shared)
+    def __init__(self, shared: Shared, logins: "Logins") -> None:
+        super().__init__(shared)
         self.user: Certificate | None = None
         self._logins = logins
         self._failures = 0
@@ -87,7 +88,7 @@ class AuthDialogue(ChunkedDialogue[SubmittedTransaction]):
         await self.flush()
         self.arm(self._shared.settings.limits.command_timeout)
         try:
-            line = await self._input.line(params.MAX_AUTH_LINE)
+            line = await self._input.next_line(params.MAX_AUTH_LINE)
         except LineTooLong as error:
             raise Refusal(replies.AUTH_LINE_TOO_LONG) from error
         text = line.removesuffix(b"\r\n").decode("latin-1")

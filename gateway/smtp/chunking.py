@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic
 
 from gateway.smtp import params, replies
+from gateway.smtp.command_loop import Command
 from gateway.smtp.commands import parse_bdat
-from gateway.smtp.connection import Command, Shared, Template
+from gateway.smtp.connection import Shared
 from gateway.smtp.data import ChunkScanner
 from gateway.smtp.mail_dialogue import MailDialogue, Sink, T
 from gateway.smtp.reader import ClientGone
@@ -34,8 +35,8 @@ class ChunkedDialogue(MailDialogue[T]):
 
     completes_last_line: ClassVar[bool] = False
 
-    def __init__(self, template: Template, shared: Shared) -> None:
-        super().__init__(template, shared)
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
         self._chunks: _Chunks[T] | None = None
         self._failed: Reply | None = None  # the answer to a chunk that ended a transaction, until another begins
 
@@ -75,7 +76,7 @@ class ChunkedDialogue(MailDialogue[T]):
         until = self.loop.time() + self._shared.settings.limits.content_timeout / 1_000
         failed = self._failed
         try:
-            chunks = self._begin(until)
+            chunks = await self._begin(until)
         except Refusal as refusal:
             if size > self._shared.settings.max_message_size:
                 self._ending = True  # reading all of that for nothing would serve nobody
@@ -93,11 +94,12 @@ class ChunkedDialogue(MailDialogue[T]):
         if last:
             self._failed = None
 
-    def _begin(self, until: float) -> _Chunks[T]:
+    async def _begin(self, until: float) -> _Chunks[T]:
         """Open the content of the transaction that has come to it. Raises Refusal."""
         if not self.extended:
             raise Refusal(replies.SEND_EHLO_FIRST)
         transaction = self.check_content()
+        await self.check_ready(transaction)
         self._transaction = None
         try:
             content = self.open_content(transaction)
@@ -138,7 +140,7 @@ class ChunkedDialogue(MailDialogue[T]):
     async def _read(self, size: int, until: float, chunks: _Chunks[T] | None) -> None:
         """Read a chunk of `size` octets to its end, into `chunks` as far as that is not refused. Raises ClientGone."""
         left = size
-        self._input.high_water = params.CONTENT_BUFFER
+        self._input.high_water = params.CONTENT_CHUNK
         try:
             while left:
                 if not self._input.pending:
@@ -158,6 +160,8 @@ class ChunkedDialogue(MailDialogue[T]):
         self._received = chunks.scanner.size
         if chunks.refusal is None:
             chunks.refusal = await self.pass_on(piece, chunks.scanner.fault, chunks.content)
+        if chunks.refusal is None:
+            self._input.high_water = chunks.content.buffer(chunks.scanner.size)
 
     def _end_chunks(self) -> None:
         if self._chunks is not None:

@@ -4,7 +4,8 @@
 """
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.mail.address import Mailbox, is_ascii, parse_path
 from gateway.mail.envelope import Body
@@ -21,8 +22,7 @@ _CHUNK = re.compile(r"([0-9]{1,18})( +LAST)?\Z", re.IGNORECASE)
 _MAX_SIZE_DIGITS = 20  # RFC 1870 §3
 
 
-@dataclass(frozen=True, slots=True)
-class MailCommand:
+class MailCommand(Struct, frozen=True):
     """`reverse_path` is "" for "<>"; `size` is 0, `ret` and the IDs (xtext undone) are "" where not given.
 
     `original_envelope_id`: the ENVID that a user gave to her agent, on the relay port only.
@@ -37,8 +37,7 @@ class MailCommand:
     original_envelope_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RcptCommand:
+class RcptCommand(Struct, frozen=True):
     """`notify` is normalised, `original` is ORCPT with xtext undone; both "" where not given."""
 
     mailbox: Mailbox

@@ -8,6 +8,7 @@ from gateway.smtp import replies
 from gateway.smtp.limits import Pace
 from gateway.smtp.replies import Refusal
 from p2pcore.clock import Clock
+from p2pcore.errors import Failure
 from p2pcore.params import DAY
 
 
@@ -35,9 +36,15 @@ class DailyRecipients:
         for sending in await self._queue.sendings():
             self._pace.count(sending.submitter, sending.recipients, sending.at)
 
-    def check(self, user: str, recipients: int) -> None:
-        """Raises Refusal where so many more are too many now; nothing is counted."""
-        if self._pace.left(user) < recipients:
+    async def check(self, user: str, submission_id: str, recipients: int) -> None:
+        """Raises Refusal where so many more are too many now, unless they are known already; nothing is counted."""
+        if self._pace.left(user) >= recipients:
+            return
+        try:
+            known = await self._queue.knows(user, submission_id)
+        except Failure as failure:
+            raise Refusal(replies.INTERNAL, str(failure)) from failure
+        if not known:
             raise Refusal(replies.TOO_MANY_TODAY, user)
 
     async def accept(self, item: NewItem) -> bool:

@@ -3,33 +3,32 @@
 import asyncio
 import ssl
 from collections.abc import Mapping
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from gateway.mail.address import is_helo_name
 from gateway.smtp import params, replies
-from gateway.smtp.connection import Command, Shared, SmtpConnection, Template, cipher_of
+from gateway.smtp.command_loop import Command, CommandLoop
+from gateway.smtp.connection import Shared, cipher_of
 from gateway.smtp.replies import Refusal, Reply
 
 
-class SmtpDialogue(SmtpConnection):
+class SmtpDialogue(CommandLoop):
     """A session that knows who greeted it and what it offers; roles add their commands."""
 
-    def __init__(self, template: Template, shared: Shared) -> None:
-        super().__init__(template, shared)
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
         self.helo = ""
         self.extended = False
 
-    async def do_ehlo(self, argument: str) -> None:
+    def do_ehlo(self, argument: str) -> None:
         self._set_helo(argument)
         self.extended = True
-        lines = [self._shared.settings.hostname, *self.extensions()]
-        text = "".join(f"250-{line}\r\n" for line in lines[:-1]) + f"250 {lines[-1]}\r\n"
-        self._replies += text.encode()
+        self.reply(replies.ehlo(self._shared.settings.hostname, tuple(self.extensions())))
 
-    async def do_helo(self, argument: str) -> None:
+    def do_helo(self, argument: str) -> None:
         self._set_helo(argument)
         self.extended = False
-        self.reply(Reply(250, "", self._shared.settings.hostname))
+        self.reply(replies.helo(self._shared.settings.hostname))
 
     def extensions(self) -> list[str]:
         """Return the EHLO keywords: only what is complete."""
@@ -52,8 +51,10 @@ class SmtpDialogue(SmtpConnection):
             return
         # From the check above to set_protocol inside start_tls nothing yields to the loop, so no octet in clear can
         # get into the buffer unseen.
-        transport = cast(asyncio.Transport, self.transport)
-        transport.write(f"{replies.READY_FOR_TLS}\r\n".encode())
+        transport = self.transport
+        if transport is None:
+            raise ConnectionResetError("client gone")
+        transport.write(replies.READY_FOR_TLS.octets)
         self.arm(params.TLS_TIMEOUT)
         try:
             secured = await self.loop.start_tls(
@@ -78,29 +79,29 @@ class SmtpDialogue(SmtpConnection):
         self.helo, self.extended = "", False
         self.forget_transaction()
 
-    async def do_rset(self, argument: str) -> None:
+    def do_rset(self, argument: str) -> None:
         if argument:
             raise Refusal(replies.BAD_ARGUMENT)
         self.forget_transaction()
         self.reply(replies.OK)
 
-    async def do_noop(self, argument: str) -> None:
+    def do_noop(self, argument: str) -> None:
         self.reply(replies.OK)
 
-    async def do_quit(self, argument: str) -> None:
+    def do_quit(self, argument: str) -> None:
         if argument:
             raise Refusal(replies.BAD_ARGUMENT)
-        self.end_with(Reply(221, "2.0.0", f"{self._shared.settings.hostname} closing the connection"))
+        self.end_with(replies.goodbye(self._shared.settings.hostname))
 
-    async def do_help(self, argument: str) -> None:
+    def do_help(self, argument: str) -> None:
         self.reply(Reply(214, "2.0.0", f"commands: {' '.join(self.COMMANDS)}"))
 
-    async def do_vrfy(self, argument: str) -> None:
+    def do_vrfy(self, argument: str) -> None:
         if not argument:
             raise Refusal(replies.BAD_ARGUMENT)
         self.reply(replies.CANNOT_VERIFY)
 
-    async def do_expn(self, argument: str) -> None:
+    def do_expn(self, argument: str) -> None:
         self.reply(replies.NOT_IMPLEMENTED)
 
     def _set_helo(self, argument: str) -> None:

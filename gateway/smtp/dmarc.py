@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-from gateway.mail.address_list import has_one_reading, parse_addresses
+from msgspec import Struct
+
+from gateway.mail.address_list import has_one_reading, parse_addresses, simple_addresses
 from p2pcore.errors import Malformed
 from p2pcore.names import canonical_domain
 
@@ -20,8 +21,7 @@ _FROM = re.compile(rb"(?:\A|\n)from[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECA
 _HOST = re.compile(rb"@[ \t]*([^\s\"(),:;<>@\[\]]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """A DMARC record's meaning; `percent` of failing messages get the whole of what is requested."""
 
     request: Request
@@ -31,8 +31,7 @@ class Policy:
     percent: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """One identifier that SPF or DKIM has judged."""
 
     result: str
@@ -74,9 +73,12 @@ def author_domains(header: bytes) -> tuple[str, ...]:
     several is judged by each of them, so that a second From field cannot hide the first.
     """
     values = [found.replace(b"\r\n", b"") for found in _FROM.findall(header)]
-    hosts = [address.host for value in values for address in parse_addresses(value) if address.mailbox is not None]
+    hosts: list[bytes | None] = []
     for value in values:
-        if not has_one_reading(value):  # some reader may show any of them
+        simple = simple_addresses(value)
+        addresses = parse_addresses(value) if simple is None else simple
+        hosts += [address.host for address in addresses if address.mailbox is not None]
+        if simple is None and not has_one_reading(value):  # some reader may show any of them
             hosts += _HOST.findall(value)
     domains = dict.fromkeys(domain for host in hosts if (domain := _canonical(host or b"")))
     if not domains and any(b"@" in value for value in values):

@@ -18,6 +18,10 @@ class NameSource(Protocol):
         """Raises NoSuchAddress, NotOurDomain, CannotKnow, InboxFull, InboxDormant and other Failures."""
         ...
 
+    def known(self, address: str) -> Recipients | None:
+        """As `recipient` where that takes no question; None where something is to be asked or refused."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ServedDomain:

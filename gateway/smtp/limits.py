@@ -2,18 +2,17 @@
 
 import ipaddress
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
 from gateway.smtp import params, replies
 from gateway.smtp.replies import Refusal
 from gateway.smtp.settings import ListenerSettings, SmtpLimits
+from p2pcore.networks import holder, parsed
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 
 _HOSTS = 1_000  # addresses about which is remembered what the settings say
 
@@ -43,18 +42,12 @@ class ClientTable:
         return self._of_host(str(peer[0]).partition("%")[0] if isinstance(peer, tuple) and peer else "")
 
     def _judge(self, host: str) -> Client:
-        try:
-            address: IpAddress = ipaddress.ip_address(host)
-        except ValueError:
+        address = parsed(host)
+        if address is None:
             return Client("0.0.0.0", "unknown", is_loopback=False, is_trusted=False, is_unlimited=False)  # noqa: S104 - a UNIX socket or a closed one, nothing is bound
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        group = str(address)
-        if isinstance(address, ipaddress.IPv6Address):
-            group = str(ipaddress.ip_network((address, 64), strict=False))
         return Client(
             str(address),
-            group,
+            holder(host),
             is_loopback=address.is_loopback,
             is_trusted=any(address in network for network in self._trusted),
             is_unlimited=any(address in network for network in self._unlimited),
@@ -115,22 +108,21 @@ class ConnectionLimits:
         """Connections open now."""
         return self._total
 
-    @contextmanager
-    def connection(self, client: Client) -> Iterator[None]:
-        """Hold one connection of `client`. Raises Refusal where it is one too many."""
+    def connect(self, client: Client) -> None:
+        """Count one connection of `client` until `disconnect`. Raises Refusal where it is one too many."""
         if self._total >= self._limits.connections:
             raise Refusal(replies.TOO_MANY_CONNECTIONS)
         if not client.is_unlimited and self._by_group[client.group] >= self._limits.connections_per_client:
             raise Refusal(replies.TOO_MANY_FROM_CLIENT)
         self._total += 1
         self._by_group[client.group] += 1
-        try:
-            yield
-        finally:
-            self._total -= 1
-            self._by_group[client.group] -= 1
-            if not self._by_group[client.group]:
-                del self._by_group[client.group]
+
+    def disconnect(self, client: Client) -> None:
+        """Give back what `connect` counted."""
+        self._total -= 1
+        self._by_group[client.group] -= 1
+        if not self._by_group[client.group]:
+            del self._by_group[client.group]
 
     def message(self, client: Client) -> None:
         """Count one message of `client`. Raises Refusal where it comes too fast."""
@@ -200,6 +192,7 @@ class MemoryShare:
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
         self._held = 0
+        self._buffer = 0
 
     def take(self, octets: int) -> None:
         """Hold `octets` more. Raises Refusal."""
@@ -211,6 +204,23 @@ class MemoryShare:
         octets = min(octets, self._held)
         self._held -= octets
         self._budget.give_back(octets)
+
+    def open_buffer(self) -> None:
+        """Hold what of a content may be here before anybody takes it. Raises Refusal: none of it may."""
+        self.take(params.CONTENT_CHUNK)
+        self._buffer = params.CONTENT_CHUNK
+
+    def buffer(self, received: int) -> int:
+        """Return how much of a content that is `received` octets long so far may be here unread; more for large ones.
+
+        What it grows by is held as well; where there is no room for that, it stays as it is.
+        """
+        more = params.CONTENT_BUFFER - self._buffer
+        if more and received > params.CONTENT_CHUNK:
+            with suppress(Refusal):
+                self.take(more)
+                self._buffer = params.CONTENT_BUFFER
+        return self._buffer
 
     def close(self) -> None:
         """Give everything back; may be called again."""

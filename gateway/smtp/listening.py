@@ -5,8 +5,8 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from gateway.maillog import MailLog
-from gateway.smtp import params
 from gateway.smtp.connection import SmtpConnection
+from gateway.smtp.implicit_tls import TlsListener
 from p2pcore.endpoint import Endpoint
 
 BACKLOG = 512  # connections the kernel keeps for us; the default of 100 is refused under a burst
@@ -21,6 +21,8 @@ class Listeners:
         self._log = log
         self._grace = grace
         self._servers: list[asyncio.Server] = []
+        self._secured: list[TlsListener] = []
+        self.session: Callable[[], SmtpConnection] | None = None
 
     async def open(
         self,
@@ -35,52 +37,49 @@ class Listeners:
         """
         if secured and tls is None:
             raise ValueError("implicit TLS needs a certificate")
+        self.session = session
         try:
             for endpoint in clear:
-                await self._listen(session, endpoint, None)
-            for endpoint in secured:
-                await self._listen(session, endpoint, tls)
+                await self._listen(session, endpoint)
+            if tls is not None:
+                self._secured = [TlsListener(session, tls, self._log) for _ in secured]
+            for listener, endpoint in zip(self._secured, secured, strict=True):
+                await listener.open(endpoint, BACKLOG)
         except OSError:
-            self._close()
+            await self._close()
             raise
         self._log.started(self._role, self.endpoints)
 
-    async def _listen(
-        self, session: Callable[[], SmtpConnection], endpoint: Endpoint, tls: ssl.SSLContext | None
-    ) -> None:
-        server = await asyncio.get_running_loop().create_server(
-            session,
-            endpoint.host,
-            endpoint.port,
-            backlog=BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else params.TLS_TIMEOUT / 1_000,
-        )
-        self._servers.append(server)
+    async def _listen(self, session: Callable[[], SmtpConnection], endpoint: Endpoint) -> None:
+        loop = asyncio.get_running_loop()
+        self._servers.append(await loop.create_server(session, endpoint.host, endpoint.port, backlog=BACKLOG))
 
     @property
     def endpoints(self) -> list[Endpoint]:
         """Where the role listens, with the port numbers that the system chose for port 0."""
         names = [socket.getsockname() for server in self._servers for socket in server.sockets]
+        names += [socket.getsockname() for listener in self._secured for socket in listener.sockets]
         return [Endpoint(name[0], name[1]) for name in names]
 
     async def stop(self) -> None:
         """Take no more connections, let open transactions end within the grace, then cut off the rest."""
-        self._close()
+        await self._close()
         for connection in tuple(self.connections):
             connection.end_soon()
-        cut_off = 0
-        tasks = {connection.task for connection in self.connections}
-        if tasks:
-            _done, running = await asyncio.wait(tasks, timeout=self._grace / 1_000)
-            cut_off = len(running)
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
-        self._log.stopped(self._role, cut_off)
+        running = set(self.connections)
+        if running:
+            await asyncio.wait({connection.over() for connection in running}, timeout=self._grace / 1_000)
+            running &= self.connections
+        for connection in running:
+            connection.cut_off()
+        if running:
+            await asyncio.wait({connection.over() for connection in running})
+        self._log.stopped(self._role, len(running))
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        for listener in self._secured:
+            await listener.close()
+        self._secured.clear()

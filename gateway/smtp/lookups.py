@@ -7,8 +7,8 @@ What could not be known is asked anew.
 import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
+from msgspec import Struct
 from publicsuffixlist import PublicSuffixList
 
 from gateway.smtp import dmarc, params
@@ -21,8 +21,7 @@ from p2pcore.mail.cache import FreshCache
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_])?\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class SenderKey:
+class SenderKey(Struct, frozen=True):
     """All that SPF's result depends on besides DNS."""
 
     address: str
@@ -30,8 +29,7 @@ class SenderKey:
     helo: str
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """An author's domain's policy, None without one; `inherited`: it is its organisation's (RFC 7489 §6.6.3)."""
 
     policy: Policy | None

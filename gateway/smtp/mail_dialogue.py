@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from gateway.smtp import params, replies
-from gateway.smtp.connection import Command, Shared, Template
+from gateway.smtp.command_loop import Command
+from gateway.smtp.connection import Shared
 from gateway.smtp.data import ContentScanner
 from gateway.smtp.dialogue import SmtpDialogue
 from gateway.smtp.reader import ClientGone
@@ -27,6 +28,10 @@ class Sink(Protocol):
         """Take the next piece. Raises Refusal, OSError."""
         ...
 
+    def buffer(self, received: int) -> int:
+        """Return how many octets of a content that is `received` long so far may wait to be added."""
+        ...
+
     async def keep(self) -> Reply:
         """Have the complete content kept, durably, log it, and return the reply that says so.
 
@@ -42,8 +47,8 @@ class Sink(Protocol):
 class MailDialogue(SmtpDialogue, Generic[T]):
     """The part of MAIL and DATA that every role has; `T` is its transaction."""
 
-    def __init__(self, template: Template, shared: Shared) -> None:
-        super().__init__(template, shared)
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
         self._transaction: T | None = None
         self._receiving: T | None = None
         self._received = 0
@@ -93,6 +98,9 @@ class MailDialogue(SmtpDialogue, Generic[T]):
             raise Refusal(replies.NEED_RECIPIENT)
         return self._transaction
 
+    async def check_ready(self, transaction: T) -> None:
+        """Raises Refusal where a content needs something besides a recipient."""
+
     async def do_data(self, argument: str) -> None:
         try:
             await self._data(argument)
@@ -105,6 +113,7 @@ class MailDialogue(SmtpDialogue, Generic[T]):
         if argument:
             raise Refusal(replies.BAD_ARGUMENT)
         transaction = self.check_content()
+        await self.check_ready(transaction)
         self._receiving, self._transaction = transaction, None
         try:
             content = self.open_content(transaction)
@@ -151,7 +160,7 @@ class MailDialogue(SmtpDialogue, Generic[T]):
         until = self.loop.time() + limits.content_timeout / 1_000
         refusal: Refusal | None = None
         self._received = 0
-        self._input.high_water = params.CONTENT_BUFFER
+        self._input.high_water = sink.buffer(0)
         try:
             while not scanner.ended:
                 self.arm_for_content(until)
@@ -159,6 +168,8 @@ class MailDialogue(SmtpDialogue, Generic[T]):
                 self._received = scanner.size
                 if refusal is None:
                     refusal = await self.pass_on(piece, scanner.fault, sink)
+                if refusal is None:
+                    self._input.high_water = sink.buffer(scanner.size)
             self._input.push_back(rest)
         finally:
             self._input.high_water = params.COMMAND_BUFFER

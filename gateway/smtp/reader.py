@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
-from typing import SupportsIndex, cast
+from typing import cast
 
 _MAX_PIECES = 64  # a client that sends octet by octet must not cost a hundred octets for each
 
@@ -16,67 +15,72 @@ class LineTooLong(Exception):
     """A command line was longer than allowed; it has been discarded up to its end."""
 
 
-class ClientInput(asyncio.StreamReader):
-    """The reader under aiosmtpd's protocol, with its own buffer: what came, in the pieces that it came in.
+class ClientInput:
+    """The octets that came, in the pieces that they came in; the client is paused at `high_water` of them.
 
-    asyncio's limit would be one number for command lines and for content; here the client is paused at `high_water`
-    octets, which grows while content arrives. One coroutine reads at a time.
+    `high_water` grows while content arrives. One coroutine waits at a time.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, high_water: int) -> None:
-        super().__init__(loop=loop)
         self.high_water = high_water
         self.pending = 0  # octets received and not taken
-        self._loop_here = loop
+        self.has_ended = False  # no more will come
+        self._loop = loop
         self._pieces: deque[bytes] = deque()
         self._taken = 0  # octets of the first piece
+        self._searched = 0  # octets known to hold no LF
+        self._is_discarding = False  # what comes up to the next LF is the rest of a line that is too long
         self._source: asyncio.ReadTransport | None = None
-        self._source_paused = False
-        self._ended = False
+        self._is_paused = False
         self._news: asyncio.Future[None] | None = None
 
     def set_transport(self, transport: asyncio.BaseTransport) -> None:
         """Take octets from `transport` from now on (again after STARTTLS)."""
         self._source = cast(asyncio.ReadTransport, transport)
-        self._source_paused = False
+        self._is_paused = False
 
-    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
-        piece = cast(bytes, data)
+    def feed(self, piece: bytes) -> None:
+        """Take the next octets from the client."""
         self._pieces.append(piece)
         self.pending += len(piece)
         if len(self._pieces) > _MAX_PIECES:
             self._join()
-        self._wake()
-        if self.pending > self.high_water and self._source is not None and not self._source_paused:
+        if self._news is not None:
+            self._wake()
+        if self.pending > self.high_water and self._source is not None and not self._is_paused:
             self._source.pause_reading()
-            self._source_paused = True
+            self._is_paused = True
 
-    def feed_eof(self) -> None:
-        self._ended = True
+    def end(self) -> None:
+        """No more octets will come."""
+        self.has_ended = True
         self._wake()
-
-    def set_exception(self, exc: Exception) -> None:
-        self.feed_eof()
-
-    def at_eof(self) -> bool:
-        return self._ended and not self.pending
 
     def has_line(self) -> bool:
         """Return whether a whole command line is here already."""
-        return self.pending > 0 and self._line_end(0) >= 0
+        return self.pending > 0 and self._line_end() >= 0
 
-    async def line(self, limit: int) -> bytes:
-        """Return the next line with its LF. Raises LineTooLong (it was discarded) and ClientGone."""
-        searched = 0
-        while (end := self._line_end(searched)) < 0:
-            searched = self.pending
-            if searched > limit:
-                await self._discard_line()
-                raise LineTooLong
-            await self._more()
+    def line(self, limit: int) -> bytes | None:
+        """Return the next line with its LF, None where its end is not here. Raises LineTooLong once that is here."""
+        end = self._line_end() if self.pending else -1
+        if end < 0:
+            if self.pending > limit:
+                self._is_discarding = True
+            if self._is_discarding:
+                self._take(self.pending)
+            else:
+                self._resume()
+            return None
         line = self._take(end + 1)
-        if end >= limit:
+        if end >= limit or self._is_discarding:
+            self._is_discarding = False
             raise LineTooLong
+        return line
+
+    async def next_line(self, limit: int) -> bytes:
+        """Wait for the next line and return it with its LF. Raises LineTooLong (it was discarded) and ClientGone."""
+        while (line := self.line(limit)) is None:
+            await self._more()
         return line
 
     async def some(self, maximum: int) -> bytes:
@@ -93,18 +97,22 @@ class ClientInput(asyncio.StreamReader):
                 self._taken = 0
             self._pieces.appendleft(octets)
             self.pending += len(octets)
+            self._searched = 0
 
-    def _line_end(self, searched: int) -> int:
-        """Return how many octets precede the next LF, -1 without one; none is among the first `searched` octets."""
+    def _line_end(self) -> int:
+        """Return how many octets precede the next LF, -1 without one."""
         if len(self._pieces) > 1:
             self._join()
-        if not self._pieces:
+        found = self._pieces[0].find(b"\n", self._taken + self._searched)
+        if found < 0:
+            self._searched = self.pending
             return -1
-        found = self._pieces[0].find(b"\n", self._taken + searched)
-        return found if found < 0 else found - self._taken
+        return found - self._taken
 
     def _join(self) -> None:
-        self._pieces = deque((b"".join(self._pieces),))
+        first = self._pieces.popleft()
+        self._pieces = deque((b"".join((first[self._taken :], *self._pieces)),))
+        self._taken = 0
 
     def _take(self, octets: int) -> bytes:
         """Return the first `octets` octets, which are in the first piece."""
@@ -113,26 +121,22 @@ class ClientInput(asyncio.StreamReader):
         first, start = self._pieces[0], self._taken
         end = start + octets
         self.pending -= octets
+        self._searched = 0
         if end == len(first):
             self._pieces.popleft()
             self._taken = 0
         else:
             self._taken = end
-        self._resume()
+        if self._is_paused:
+            self._resume()
         return first[start:end]
-
-    async def _discard_line(self) -> None:
-        while (end := self._line_end(0)) < 0:
-            self._take(self.pending)
-            await self._more()
-        self._take(end + 1)
 
     async def _more(self) -> None:
         """Wait until octets arrive. Raises ClientGone."""
-        if self._ended:
+        if self.has_ended:
             raise ClientGone
         self._resume()
-        self._news = self._loop_here.create_future()
+        self._news = self._loop.create_future()
         try:
             await self._news
         finally:
@@ -143,6 +147,6 @@ class ClientInput(asyncio.StreamReader):
             self._news.set_result(None)
 
     def _resume(self) -> None:
-        if self._source_paused and self._source is not None and self.pending <= self.high_water // 2:
-            self._source_paused = False
+        if self._is_paused and self._source is not None and self.pending <= self.high_water // 2:
+            self._is_paused = False
             self._source.resume_reading()

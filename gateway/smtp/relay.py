@@ -5,7 +5,6 @@ which knows the ID, keeps it once; its recipients are not judged again. The ENVI
 XENVID, a parameter that only this port offers (docs/decisions/0018).
 """
 
-import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +17,7 @@ from gateway.smtp import replies
 from gateway.smtp.auth import Logins, check_user, external
 from gateway.smtp.checked_header import CheckedHeader
 from gateway.smtp.commands import XENVID
-from gateway.smtp.connection import Shared, Template
+from gateway.smtp.connection import Shared
 from gateway.smtp.content import ContentSink
 from gateway.smtp.daily import DailyRecipients, Keeper
 from gateway.smtp.domains import NameSource
@@ -91,10 +90,9 @@ class RelayServer:
         """Listen on every endpoint, or on none. Raises OSError, Failure (the queue)."""
         if self._relaying.recipients is not None:
             await self._relaying.recipients.restore()
-        template = Template(self._settings, asyncio.get_running_loop())
 
         def session() -> RelaySession:
-            return RelaySession(template, self._shared, self._logins, self.memory, self._relaying)
+            return RelaySession(self._shared, self._logins, self.memory, self._relaying)
 
         await self._listeners.open(session, (), self._settings.listen, self._tls)
 
@@ -117,10 +115,8 @@ class RelaySession(SubmittingDialogue):
 
     relayed = True
 
-    def __init__(
-        self, template: Template, shared: Shared, logins: Logins, memory: MemoryBudget, relaying: Relaying
-    ) -> None:
-        super().__init__(template, shared, logins, memory)
+    def __init__(self, shared: Shared, logins: Logins, memory: MemoryBudget, relaying: Relaying) -> None:
+        super().__init__(shared, logins, memory)
         self._relaying = relaying
 
     def extensions(self) -> list[str]:
@@ -157,12 +153,14 @@ class RelaySession(SubmittingDialogue):
         submitter, submission_id = transaction.user.primary_address, transaction.envelope_id
         return bool(submission_id) and await self._relaying.queue.knows(submitter, submission_id)
 
-    def check_ready(self, transaction: SubmittedTransaction) -> None:
+    async def check_ready(self, transaction: SubmittedTransaction) -> None:
         # only here: an agent that asks about addresses has no submission yet
         if not transaction.envelope_id:
             raise Refusal(replies.NEEDS_SUBMISSION_ID)
         if self._relaying.recipients is not None:
-            self._relaying.recipients.check(transaction.user.primary_address, len(transaction.recipients))
+            await self._relaying.recipients.check(
+                transaction.user.primary_address, transaction.envelope_id, len(transaction.recipients)
+            )
 
     def content(self, transaction: SubmittedTransaction, memory: MemoryShare) -> Content:
         def check(header: bytes) -> bytes:

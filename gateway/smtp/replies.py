@@ -3,7 +3,8 @@
 What failed and why goes to the log; strangers are told only what they can act on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from p2pcore.errors import (
     CannotKnow,
@@ -26,14 +27,24 @@ from p2pcore.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`status` is "" only where RFC 2034 §4 wants none: the greeting, EHLO, HELO and 3yz replies."""
+    """`status` is "" only where RFC 2034 §4 wants none: the greeting, EHLO, HELO and 3yz replies.
+
+    `octets` is what goes on the wire. "\\n" separates the lines of `text`; only EHLO's reply has several.
+    """
 
     code: int
     status: str
     text: str
+    octets: bytes = field(init=False, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.code} {self.status} {self.text}" if self.status else f"{self.code} {self.text}"
+
+    def __post_init__(self) -> None:
+        *lines, last = self.text.split("\n")  # RFC 5321 §4.2.1
+        begun = [f"{self.code}-{line}\r\n" for line in lines]
+        end = f"{self.code} {last}\r\n" if begun else f"{self}\r\n"
+        object.__setattr__(self, "octets", "".join([*begun, end]).encode())
 
     @property
     def is_error(self) -> bool:
@@ -121,6 +132,8 @@ NEEDS_SUBMISSION_ID = Reply(554, "5.5.4", "MAIL had no ENVID=<submission ID>")
 SPF_UNKNOWN = Reply(451, "4.4.3", "the sender's SPF record cannot be looked up now")  # RFC 7208 §8.6
 DMARC_REJECT = Reply(550, "5.7.1", "refused by the DMARC policy of the domain in From")
 
+_HOSTS = 64  # replies that are remembered: our own names, of which a process has few
+
 _AT_RECIPIENT: tuple[tuple[type[Failure], Reply], ...] = (
     (NoSuchAddress, Reply(550, "5.1.1", "no such address")),
     (NotOurDomain, ADDRESS_LITERAL),
@@ -139,6 +152,30 @@ _AT_CONTENT: tuple[tuple[type[Failure], Reply], ...] = (
     (ClockSkew, Reply(451, "4.3.5", "local error, try again later")),
     (CannotKnow, Reply(451, "4.4.3", "a recipient cannot be looked up now")),
 )
+
+
+@lru_cache(_HOSTS)
+def greeting(hostname: str) -> Reply:
+    """Return what a client is greeted with."""
+    return Reply(220, "", f"{hostname} ESMTP p2pmail")
+
+
+@lru_cache(_HOSTS)
+def helo(hostname: str) -> Reply:
+    """Return the reply to HELO."""
+    return Reply(250, "", hostname)
+
+
+@lru_cache(_HOSTS)
+def ehlo(hostname: str, extensions: tuple[str, ...]) -> Reply:
+    """Return the reply to EHLO (RFC 5321 §4.1.1.1)."""
+    return Reply(250, "", "\n".join((hostname, *extensions)))
+
+
+@lru_cache(_HOSTS)
+def goodbye(hostname: str) -> Reply:
+    """Return the reply to QUIT."""
+    return Reply(221, "2.0.0", f"{hostname} closing the connection")
 
 
 def too_large(limit: int) -> Reply:

@@ -1,11 +1,10 @@
 """The inbound SMTP server: what other domains' MTAs connect to."""
 
-import asyncio
 import ssl
 
 from gateway.maillog import MailLog
 from gateway.smtp.acceptance import Acceptor, Injector, RelayedReports
-from gateway.smtp.connection import Shared, Template
+from gateway.smtp.connection import Shared
 from gateway.smtp.domains import NameSource, ServedDomain, ServedDomains
 from gateway.smtp.limits import ClientTable, ConnectionLimits, MemoryBudget
 from gateway.smtp.listening import Listeners
@@ -67,10 +66,7 @@ class GatewaySmtp:
 
     async def start(self) -> None:
         """Listen on every endpoint, or on none. Raises OSError."""
-        template = Template(self._settings, asyncio.get_running_loop())
-        await self._listeners.open(
-            lambda: SmtpSession(template, self._shared, self._transactions), self._settings.listen
-        )
+        await self._listeners.open(lambda: SmtpSession(self._shared, self._transactions), self._settings.listen)
 
     @property
     def listeners(self) -> list[Endpoint]:

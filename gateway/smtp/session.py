@@ -5,20 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from gateway.smtp import params, replies
+from msgspec import Struct
+
+from gateway.smtp import replies
 from gateway.smtp.acceptance import Arrival
 from gateway.smtp.chunking import ChunkedDialogue
-from gateway.smtp.commands import parse_mail, parse_rcpt
-from gateway.smtp.connection import Command, Shared, Template
+from gateway.smtp.command_loop import Command, Rest
+from gateway.smtp.commands import RcptCommand, parse_mail, parse_rcpt
+from gateway.smtp.connection import Shared
 from gateway.smtp.content import ContentSink
 from gateway.smtp.domains import ServedDomain, ServedDomains
 from gateway.smtp.examined import Examined
-from gateway.smtp.limits import MemoryBudget
+from gateway.smtp.limits import MemoryBudget, MemoryShare
 from gateway.smtp.replies import Refusal, Reply
 from gateway.smtp.transaction import InboundTransaction
-from p2pcore import names
 from p2pcore import params as core_params
 from p2pcore.errors import Failure, NoSuchAddress
+from p2pcore.mail.names import Recipients
 from p2pcore.mail.send import Stored
 
 
@@ -34,11 +37,11 @@ class Transactions:
 class SmtpSession(ChunkedDialogue[InboundTransaction]):
     """One connection from an outside MTA."""
 
-    def __init__(self, template: Template, shared: Shared, transactions: Transactions) -> None:
-        super().__init__(template, shared)
+    def __init__(self, shared: Shared, transactions: Transactions) -> None:
+        super().__init__(shared)
         self._transactions = transactions
 
-    async def do_mail(self, argument: str) -> None:
+    def do_mail(self, argument: str) -> None:
         if not self.helo:
             raise Refusal(replies.SEND_HELO_FIRST)
         if self.in_transaction:
@@ -51,30 +54,43 @@ class SmtpSession(ChunkedDialogue[InboundTransaction]):
         )
         self.reply(replies.SENDER_OK)
 
-    async def do_rcpt(self, argument: str) -> None:
+    def do_rcpt(self, argument: str) -> Rest | None:
         transaction = self._transaction
         if transaction is None:
             raise Refusal(replies.NEED_MAIL)
         domains = self._transactions.domains
         domain = self._serving(transaction).names.domain
         command = parse_rcpt(argument, extended=self.extended, smtputf8=transaction.smtputf8, domain=domain)
-        forward_path = str(command.mailbox)
         served = domains.of(command.mailbox.domain) or self._serving(transaction)
         if transaction.served not in (None, served):
             self.reply(replies.ANOTHER_OF_OUR_DOMAINS, counted=False)  # the client does nothing wrong
-            return
+            return None
         if len(transaction.forward_paths) >= self._shared.settings.limits.recipients:
             raise Refusal(replies.TOO_MANY_RECIPIENTS)
         self._shared.limits.guesses(self.client)
+        found = served.names.known(str(command.mailbox))
+        if found is None:
+            return self._look_up(transaction, served, command)
+        self._take_recipient(transaction, served, command, found)
+        return None
+
+    async def _look_up(self, transaction: InboundTransaction, served: ServedDomain, command: RcptCommand) -> None:
+        forward_path = str(command.mailbox)
         try:
             found = await served.names.recipient(forward_path)
         except Failure as failure:
             if isinstance(failure, NoSuchAddress):
                 self._shared.limits.guessed_wrong(self.client)
             raise Refusal(replies.at_recipient(failure), f"<{forward_path}> {failure}") from failure
+        self._take_recipient(transaction, served, command, found)
+
+    def _take_recipient(
+        self, transaction: InboundTransaction, served: ServedDomain, command: RcptCommand, found: Recipients
+    ) -> None:
+        forward_path = str(command.mailbox)
         if not found.certificates:
             raise Refusal(replies.INTERNAL, f"<{forward_path}> leads to nobody")
-        inboxes = {names.inbox_key(one.primary_address): (one, forward_path) for one in found.certificates}
+        inboxes = {one.inbox_key: (one, forward_path) for one in found.certificates}
         if len(transaction.recipients.keys() | inboxes.keys()) > core_params.MAX_DELETE_RIGHTS:
             raise Refusal(replies.TOO_MANY_RECIPIENTS, "aliases lead to too many users")
         transaction.served = served
@@ -88,8 +104,8 @@ class SmtpSession(ChunkedDialogue[InboundTransaction]):
         share = self._transactions.memory.share()
         examined = Examined(verified=self._serving(transaction).acceptor.verifies(self.client))
         content = ContentSink(self._transactions.temporary_directory, share, examined.feed)
-        share.take(params.CONTENT_CHUNK)
-        return _ForNetwork(self, transaction, examined, content)
+        share.open_buffer()
+        return _ForNetwork(self, transaction, examined, content, share)
 
     async def store(self, transaction: InboundTransaction, examined: Examined, content: ContentSink) -> Reply:
         """Have a complete content stored, log it, and return the 250: what it says was returned by the network.
@@ -136,17 +152,20 @@ class SmtpSession(ChunkedDialogue[InboundTransaction]):
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _ForNetwork:
+class _ForNetwork(Struct, frozen=True):
     """A content from outside: sealed, and examined, while it arrives."""
 
     session: SmtpSession
     transaction: InboundTransaction
     examined: Examined
     content: ContentSink
+    memory: MemoryShare
 
     async def add(self, piece: bytes) -> None:
         await self.content.add(piece)
+
+    def buffer(self, received: int) -> int:
+        return self.memory.buffer(received)
 
     async def keep(self) -> Reply:
         return await self.session.store(self.transaction, self.examined, self.content)

@@ -1,6 +1,5 @@
 """The agent's listener: mail readers submit here, and their user's outbox keeps it (RFC 6409)."""
 
-import asyncio
 import secrets
 import ssl
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from gateway.smtp import replies
 from gateway.smtp.auth import Authenticate, Logins, login, plain
 from gateway.smtp.checked_header import CheckedHeader
 from gateway.smtp.clear_content import ClearContent
-from gateway.smtp.connection import Shared, Template
+from gateway.smtp.connection import Shared
 from gateway.smtp.limits import ClientTable, ConnectionLimits, FailedLogins, MemoryBudget, MemoryShare
 from gateway.smtp.listening import Listeners
 from gateway.smtp.replies import Refusal, Reply
@@ -71,10 +70,9 @@ class SubmissionServer:
 
     async def start(self) -> None:
         """Listen on every endpoint, or on none. Raises OSError, ValueError (implicit TLS without a certificate)."""
-        template = Template(self._settings, asyncio.get_running_loop())
 
         def session() -> SubmissionSession:
-            return SubmissionSession(template, self._shared, self._logins, self.memory, self._outboxes, self._clock)
+            return SubmissionSession(self._shared, self._logins, self.memory, self._outboxes, self._clock)
 
         await self._listeners.open(session, self._settings.listen, self._settings.listen_tls, self._tls)
 
@@ -93,14 +91,13 @@ class SubmissionSession(SubmittingDialogue):
 
     def __init__(
         self,
-        template: Template,
         shared: Shared,
         logins: Logins,
         memory: MemoryBudget,
         outboxes: Outboxes,
         clock: Clock,
     ) -> None:
-        super().__init__(template, shared, logins, memory)
+        super().__init__(shared, logins, memory)
         self._outboxes = outboxes
         self._clock = clock
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from gateway.mail.submission import is_among
-from gateway.smtp import params, replies
+from gateway.smtp import replies
 from gateway.smtp.auth import AuthDialogue, Logins
+from gateway.smtp.command_loop import Command
 from gateway.smtp.commands import parse_mail, parse_submitted_rcpt
-from gateway.smtp.connection import Command, Shared, Template
+from gateway.smtp.connection import Shared
 from gateway.smtp.limits import Client, MemoryBudget, MemoryShare
 from gateway.smtp.replies import Refusal, Reply
 from gateway.smtp.transaction import SubmittedTransaction
@@ -45,8 +46,8 @@ class SubmittingDialogue(AuthDialogue):
     relayed: ClassVar[bool] = False
     completes_last_line = True  # whoever keeps a submission passes it on after DATA one day
 
-    def __init__(self, template: Template, shared: Shared, logins: Logins, memory: MemoryBudget) -> None:
-        super().__init__(template, shared, logins)
+    def __init__(self, shared: Shared, logins: Logins, memory: MemoryBudget) -> None:
+        super().__init__(shared, logins)
         self._memory = memory
 
     @abstractmethod
@@ -64,10 +65,7 @@ class SubmittingDialogue(AuthDialogue):
         """Return whom the limit on messages counts."""
         return self.client
 
-    def check_ready(self, transaction: SubmittedTransaction) -> None:
-        """Raises Refusal where DATA needs something besides a recipient."""
-
-    async def do_mail(self, argument: str) -> None:
+    def do_mail(self, argument: str) -> None:
         if not self.helo:
             raise Refusal(replies.SEND_HELO_FIRST)
         if self.in_transaction:
@@ -112,20 +110,15 @@ class SubmittingDialogue(AuthDialogue):
         transaction.recipients[forward_path] = command.recipient
         self.reply(replies.RECIPIENT_OK)
 
-    def check_content(self) -> SubmittedTransaction:
-        transaction = super().check_content()
-        self.check_ready(transaction)
-        return transaction
-
     def open_content(self, transaction: SubmittedTransaction) -> "_Submitted":
         share = self._memory.share()
         content = self.content(transaction, share)
         try:
-            share.take(params.CONTENT_CHUNK)
+            share.open_buffer()
         except Refusal:
             content.close()
             raise
-        return _Submitted(self, transaction, content)
+        return _Submitted(self, transaction, content, share)
 
     def log_submitted(self, transaction: SubmittedTransaction, *, new: bool) -> None:
         """Log a message that is kept; `new`: it was not known before."""
@@ -165,9 +158,13 @@ class _Submitted:
     session: SubmittingDialogue
     transaction: SubmittedTransaction
     content: Content
+    memory: MemoryShare
 
     async def add(self, piece: bytes) -> None:
         await self.content.add(piece)
+
+    def buffer(self, received: int) -> int:
+        return self.memory.buffer(received)
 
     async def keep(self) -> Reply:
         reply, new = await self.content.keep()

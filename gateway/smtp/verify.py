@@ -8,8 +8,9 @@ policy that cannot be looked up does not (RFC 6376 §6.1.2, RFC 7489 §6.6.3): n
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar, get_args
+
+from msgspec import Struct, structs
 
 from gateway.mail.trace import MethodResult
 from gateway.smtp import dmarc, params
@@ -27,8 +28,7 @@ from p2pcore.errors import CannotKnow, Malformed
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """`results` go into Authentication-Results; `spf`, `dkim`, `dmarc` are their summaries for the verdicts."""
 
     results: tuple[MethodResult, ...] = ()
@@ -102,7 +102,7 @@ class Verifier:
             found = zip(authors, policies, strict=True)
             verdict, outcome = self._dmarc(found, spf, signatures, unknown=unknown)
         if outcome != "deliver" and self._overrides.cover(client.address, _shown(spf, signatures)):
-            verdict, outcome = replace(verdict, comment=f"{verdict.comment}, overridden"), "deliver"
+            verdict, outcome = structs.replace(verdict, comment=f"{verdict.comment}, overridden"), "deliver"
         spf_result = _spf_result(spf, reverse_path, helo)
         dkim_results = [_dkim_result(signature) for signature in signatures]
         if not dkim_results:

@@ -4,6 +4,7 @@ Layout: one length octet, a records.BodyHeader of that length, then segments as 
 """
 
 import hashlib
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,6 +19,7 @@ MAX_HEADER = 256  # octets, with the length octet
 Octets = bytes | bytearray | memoryview
 
 
+@lru_cache(8)
 def header_octets(segment_size: int) -> bytes:
     """Return the header, which is also the associated data of every segment, without its length octet."""
     return encode(BodyHeader("aes-256-gcm", segment_size))

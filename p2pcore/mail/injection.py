@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
+
 from p2pcore import names, params
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.crypto.sealing import seal_notification
@@ -41,8 +43,7 @@ class SealedContent:
     source: bytes | Path
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientPart:
+class RecipientPart(Struct, frozen=True):
     """One recipient's side of the envelope, and the trace block that her agent prepends."""
 
     certificate: Certificate
@@ -51,8 +52,7 @@ class RecipientPart:
     trace: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What is to be sealed and signed for one message."""
 
     sealed: SealedContent
@@ -60,8 +60,7 @@ class Order:
     verdicts: Verdicts
 
 
-@dataclass(frozen=True, slots=True)
-class Injection:
+class Injection(Struct, frozen=True):
     """One message ready for the network; `entries` are in the order of the recipients' parts."""
 
     object: SignedStatement

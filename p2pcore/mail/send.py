@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
+
 from p2pcore import params
 from p2pcore.client.held_file import HeldFile
 from p2pcore.client.quorum import Quorum
@@ -37,8 +39,7 @@ _SMALL_ROUND = 24  # entries sealed and signed on the event loop: some 3 ms
 _COMPANY = 0.06  # seconds that a message waits for others to be signed with, while earlier ones are being stored
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """`nodes`: the fewest nodes that had confirmed the body or any entry when the answer was given, of `k`."""
 
     nodes: int

@@ -100,6 +100,7 @@ from p2pcore.records.statements import (
     Statement,
     VersionStatement,
     identity,
+    right_identity,
 )
 
 __all__ = [
@@ -182,4 +183,5 @@ __all__ = [
     "decode",
     "encode",
     "identity",
+    "right_identity",
 ]

@@ -108,6 +108,10 @@ def identity(statement: Record) -> bytes:
     A deletion's identity is that of its right: SHA-256(0x00 ‖ object identity ‖ SHA-256(secret)).
     """
     if isinstance(statement, Deletion):
-        right = hashlib.sha256(statement.secret).digest()
-        return hashlib.sha256(b"\x00" + identity(statement.object.statement) + right).digest()
+        return right_identity(identity(statement.object.statement), statement.secret)
     return hashlib.sha256(b"\x00" + encode(statement)).digest()
+
+
+def right_identity(object_identity: bytes, secret: bytes) -> bytes:
+    """Return the identity of the deletion that reveals `secret` of the object with this identity."""
+    return hashlib.sha256(b"\x00" + object_identity + hashlib.sha256(secret).digest()).digest()

@@ -43,8 +43,8 @@ def main() -> None:
     with silent(), spared(), a_directory() as directory:
         bench = Bench(directory)
         early = mock.patch.object(Sender, "inject", promise)
-        listening = came_to(bench, early, lambda point: "smtp/reader.py" in point.site, "before")
-        print(f"250 too early: {listening}")
+        storing = came_to(bench, early, lambda point: "client/writes.py" in point.site, "before")
+        print(f"250 too early: {storing}")
         forgetful = mock.patch.object(incoming, "_remember", forget)
         stored = came_to(bench, forgetful, lambda point: "client/writes.py" in point.site, "after")
         print(f"filed without memory: {stored}")

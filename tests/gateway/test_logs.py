@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway import logs
 
@@ -70,3 +72,12 @@ def test_nowhere_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     closed.close()
     structlog.get_logger("main").info("event")
     assert closed.closed
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.none() | st.booleans() | st.integers() | st.text()))
+def test_logfmt(fields: dict[str, object]) -> None:
+    """Invariant: the fields of a line are written as structlog writes logfmt."""
+    renderer = structlog.processors.LogfmtRenderer(bool_as_flag=False)
+    expected = renderer(None, "info", {"event": "event", **fields})
+    line = logs._line("mail", "info", {"event": "event", **fields})
+    assert line.endswith(f" level=info logger=mail {expected}")

@@ -272,4 +272,4 @@ async def test_chunks_over_tls_begin_anew(
 async def sessions_end(world: World) -> None:
     """Wait until no session is left."""
     while world.server._listeners.connections:
-        await asyncio.wait([connection.task for connection in world.server._listeners.connections], timeout=20)
+        await asyncio.wait([connection.over() for connection in world.server._listeners.connections], timeout=20)

@@ -179,4 +179,4 @@ def test_the_deadline_leaves_the_client_time() -> None:
 async def sessions_end(world: World) -> None:
     """Wait until no session is left."""
     while world.server._listeners.connections:
-        await asyncio.wait([connection.task for connection in world.server._listeners.connections], timeout=20)
+        await asyncio.wait([connection.over() for connection in world.server._listeners.connections], timeout=20)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.smtp import params, replies
-from gateway.smtp.limits import Client, ClientTable, ConnectionLimits
+from gateway.smtp.limits import Client, ClientTable, ConnectionLimits, MemoryBudget
 from gateway.smtp.replies import Refusal
 from gateway.smtp.settings import SmtpLimits
 from tests.gateway.smtp.conftest import WorldMaker
@@ -173,3 +173,21 @@ def test_clients_are_grouped(new_world: WorldMaker) -> None:
     assert table.client(("::1", 1)).is_unlimited
     with pytest.raises(ValueError, match="nonsense"):
         new_world(trusted_relays=("nonsense",))
+
+
+def test_what_waits_to_be_sealed_counts() -> None:
+    """Of a content 256 KiB may be here unread, of a large one 1 MiB where there is room; all of it is held."""
+    budget = MemoryBudget(params.CONTENT_CHUNK + params.CONTENT_BUFFER)
+    first, second, third = budget.share(), budget.share(), budget.share()
+    first.open_buffer()
+    assert first.buffer(params.CONTENT_CHUNK) == budget.used == params.CONTENT_CHUNK
+    assert first.buffer(params.CONTENT_CHUNK + 1) == budget.used == params.CONTENT_BUFFER
+    assert first.buffer(params.CONTENT_BUFFER) == budget.used == params.CONTENT_BUFFER
+    second.open_buffer()
+    assert second.buffer(params.CONTENT_BUFFER) == params.CONTENT_CHUNK
+    with pytest.raises(Refusal):
+        third.open_buffer()
+    first.close()
+    assert second.buffer(params.CONTENT_BUFFER) == budget.used == params.CONTENT_BUFFER
+    second.close()
+    assert budget.used == 0

@@ -36,15 +36,15 @@ def test_lines_do_not_depend_on_how_they_arrive(pieces: list[bytes]) -> None:
 
         async def feed() -> None:
             for piece in pieces:
-                reader.feed_data(piece)
+                reader.feed(piece)
                 await asyncio.sleep(0)
-            reader.feed_eof()
+            reader.end()
 
         feeding = asyncio.create_task(feed())
         lines: list[bytes] = []
         while True:
             try:
-                lines.append(await reader.line(LIMIT))
+                lines.append(await reader.next_line(LIMIT))
             except LineTooLong:
                 lines.append(b"long")
             except ClientGone:
@@ -59,9 +59,9 @@ async def test_a_client_is_paused_and_resumed() -> None:
     """Above high_water it is paused; at half of it, it goes on."""
     reader, source = ClientInput(asyncio.get_running_loop(), 100), Source()
     reader.set_transport(source)
-    reader.feed_data(b"x" * 100)
+    reader.feed(b"x" * 100)
     assert not source.paused
-    reader.feed_data(b"y")
+    reader.feed(b"y")
     assert source.paused
     assert len(await reader.some(40)) == 40
     assert source.paused
@@ -74,7 +74,7 @@ async def test_octets_that_come_one_by_one_are_put_together() -> None:
     """So that they take little more memory than they are, whoever sends them so."""
     reader = ClientInput(asyncio.get_running_loop(), 1 << 20)
     for octet in b"0123456789" * 100:
-        reader.feed_data(bytes((octet,)))
+        reader.feed(bytes((octet,)))
     first = await reader.some(1_000)
     assert len(first) > 900
     rest = [await reader.some(1_000) for _ in range(1_000 - len(first))]
@@ -84,22 +84,23 @@ async def test_octets_that_come_one_by_one_are_put_together() -> None:
 async def test_what_is_pushed_back_precedes_a_piece_that_is_partly_taken() -> None:
     """Nothing that was taken before comes again."""
     reader = ClientInput(asyncio.get_running_loop(), 100)
-    reader.feed_data(b"xxlater\n")
+    reader.feed(b"xxlater\n")
     assert await reader.some(2) == b"xx"
     reader.push_back(b"first\n")
     assert reader.pending == 12
-    assert [await reader.line(10), await reader.line(10)] == [b"first\n", b"later\n"]
+    assert [reader.line(10), reader.line(10)] == [b"first\n", b"later\n"]
 
 
 async def test_what_is_pushed_back_comes_first() -> None:
     """Commands behind the dot are read before what arrives later; the end comes after everything."""
     reader = ClientInput(asyncio.get_running_loop(), 100)
-    reader.feed_data(b"later\n")
+    reader.feed(b"later\n")
     reader.push_back(b"first\n")
     assert reader.has_line()
-    assert await reader.line(10) == b"first\n"
-    reader.set_exception(ConnectionResetError())
-    assert await reader.line(10) == b"later\n"
-    assert reader.at_eof()
+    assert await reader.next_line(10) == b"first\n"
+    reader.end()
+    assert await reader.next_line(10) == b"later\n"
+    assert reader.has_ended
+    assert reader.pending == 0
     with pytest.raises(ClientGone):
         await reader.some(1)

@@ -165,7 +165,7 @@ async def test_who_leaves_submits_nothing(people: People) -> None:
         client.send(OWN + b"\r\nhalf")
         client.close()
         while not world.log.named("unfinished"):
-            await asyncio.wait([one.task for one in world.server._listeners.connections], timeout=20)
+            await asyncio.wait([one.over() for one in world.server._listeners.connections], timeout=20)
     assert world.outbox.kept == []
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -67,6 +68,14 @@ class FakeNames:
         }
 
     async def recipient(self, address: str) -> Recipients:
+        return self._found(address)
+
+    def known(self, address: str) -> Recipients | None:
+        with suppress(Exception):
+            return self._found(address)
+        return None
+
+    def _found(self, address: str) -> Recipients:
         canonical = names.canonical_address(address)
         local, domain = names.split_address(canonical)
         if domain != DOMAIN:

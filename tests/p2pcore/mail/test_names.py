@@ -120,6 +120,24 @@ async def test_an_address_is_accepted_for_its_users(
     assert [certificate.primary_address for certificate in recipients.certificates] == users
 
 
+async def test_what_is_known_takes_no_question(
+    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
+) -> None:
+    """As `recipient` once certificate and inbox are known and as long as they are believed; nothing else is known."""
+    assert gateway_names.known("alice@example.org") is None
+    recipients = await gateway_names.recipient("alice@example.org")
+    assert gateway_names.known("Alice+tag@example.org") == recipients
+    for refused in ("team@example.org", "nobody@example.org", "alice@example.com", "nonsense"):
+        assert gateway_names.known(refused) is None
+    domain.world.clock.advance(params.RCPT_CACHE)
+    assert gateway_names.known("alice@example.org") is None
+    for node in network.closest(domain.alice.certificate.inbox_key)[:2]:
+        node.status = InboxStatus(50_000, 1, START, False)
+    with pytest.raises(InboxFull):
+        await gateway_names.recipient("alice@example.org")
+    assert gateway_names.known("alice@example.org") is None
+
+
 async def test_no_such_name_is_permanent_only_while_the_record_is_fresh(
     domain: Domain, gateway_names: DomainNames
 ) -> None:

@@ -98,7 +98,7 @@ async def test_nobody_seals_to_a_revoked_user(stage: Stage) -> None:
 async def judged(stage: Stage, reader: Party, *entries: SignedStatement) -> list[bool]:
     """Whether the agent of `reader` accepts each as an entry of her inbox."""
     judge = InboxJudge(reader.replicas, reader.member.certificate.inbox_key)
-    outcomes = await judge.entries(stage.realm.nodes[0].contact, entries)
+    outcomes = [await judge.entry(stage.realm.nodes[0].contact, each) for each in entries]
     return [not isinstance(outcome, Failure) for outcome in outcomes]
 
 

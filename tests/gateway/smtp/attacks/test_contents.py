@@ -196,8 +196,8 @@ def test_a_browser_is_no_client(method: bytes, role: Role, people: People, tmp_p
 
     async def story(world: Any) -> None:
         wire = role.wire(world)
-        said = await wire.send(request + body)
-        assert said.endswith(b"ESMTP p2pmail\r\n554 5.5.1 this is not HTTP\r\n")
+        await wire.send(request + body)
+        assert bytes(wire.received).endswith(b"ESMTP p2pmail\r\n554 5.5.1 this is not HTTP\r\n")
         assert wire.closed
         assert role.kept(world) == []
 

@@ -194,5 +194,5 @@ async def nobody_left(world: Any) -> None:
     """Wait until no session is left."""
     connections = world.server._listeners.connections
     while connections:
-        await asyncio.wait([one.task for one in connections], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([one.over() for one in connections], return_when=asyncio.FIRST_COMPLETED)
     gc.collect()

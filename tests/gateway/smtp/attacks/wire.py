@@ -34,8 +34,8 @@ class Wire(asyncio.Transport):
     def __init__(self, server: Served, peer: tuple[str, int] = STRANGER, **known: object) -> None:
         """Connect; `known` is what get_extra_info knows besides the peer."""
         super().__init__()
-        factory = server._listeners._servers[0]._protocol_factory  # type: ignore[attr-defined]
-        self.session: SmtpConnection = factory()
+        assert server._listeners.session is not None
+        self.session: SmtpConnection = server._listeners.session()
         self.received = bytearray()
         self.closed = False
         self.end = asyncio.Event()  # set when the server has closed, or the client has gone
