@@ -140,13 +140,20 @@ class Accounts:
         """Return the SCRAM verifier of `user` (address or local part), or one that fits no password."""
         account = self._named(user)
         if account is None or account.scram is None:
-            return ScramVerifier.decoy(user, self._decoys)
+            return ScramVerifier.decoy(self.counted_as(user), self._decoys)  # as an account's: one for every spelling
         return account.scram
 
     def proven(self, user: str, verifier: ScramVerifier) -> MailStore | None:
         """Return the store of `user` after a proof against `verifier`; None where it is no longer hers."""
         account = self._named(user)
         return account.store if account is not None and account.scram is verifier else None
+
+    def counted_as(self, user: str) -> str:
+        """Return the one name of whatever account `user` (address or local part) means, whether there is one or not."""
+        try:
+            return self._address(user)
+        except Malformed:
+            return user
 
     async def authenticate_sender(self, user: str, password: str) -> Certificate | None:
         """Return the certificate of `user` if `password` is hers, as `authenticate`."""
@@ -163,9 +170,12 @@ class Accounts:
 
     def _named(self, user: str) -> Account | None:
         try:
-            return self._open.get(canonical_address(user if "@" in user else f"{user}@{self._site.config.domain.name}"))
+            return self._open.get(self._address(user))
         except Malformed:
             return None
+
+    def _address(self, user: str) -> str:
+        return canonical_address(user if "@" in user else f"{user}@{self._site.config.domain.name}")
 
 
 def check_password(password: str) -> None:

@@ -7,6 +7,7 @@ or in the error that it raised; only Bye, a lost connection and patience running
 
 import asyncio
 import ssl
+from itertools import count
 from pathlib import Path
 from typing import assert_never
 
@@ -73,6 +74,8 @@ class Connection:
             self._queued = 0
             self._stream.write(data)
             await self._stream.drain()
+            if above:
+                await asyncio.sleep(0)  # amid a long answer: others have their turn too
 
     async def read_line(self) -> bytes:
         while (line := self._reader.next_line()) is None:
@@ -140,7 +143,9 @@ class Connection:
 
     async def _serve(self) -> None:
         self.write(responses.status("*", b"OK", "p2pmail IMAP", f"CAPABILITY {self._session.capabilities()}"))
-        while True:
+        for number in count():
+            if number % params.COMMANDS_IN_A_ROW == 0:
+                await asyncio.sleep(0)  # who sends many at once lets others have their turn
             command = await self._next_command()
             then = await self._execute(command)
             literals.drop_spools(self._session)
@@ -175,8 +180,7 @@ class Connection:
         limit = self._deadline if before_login else loop.time() + self._session.limits.autologout
         self._waiting = True
         try:
-            async with asyncio.timeout_at(limit):
-                data = await self._stream.read()
+            data = await self._stream.read(limit)
         except TimeoutError:
             raise Bye("no login in time" if before_login else "autologout; idle for too long") from None
         finally:

@@ -1,7 +1,7 @@
 """Who fails to log in again and again waits before every further attempt, whatever connection it comes over.
 
-Counted by address and by account: neither many connections nor many addresses make guessing faster. Loopback is not
-counted by address, since there all users of a machine have the same one.
+Counted by address and by account: neither many connections nor many addresses nor many spellings of her name make
+guessing faster. Loopback is not counted by address, since there all users of a machine have the same one.
 """
 
 from collections import OrderedDict
@@ -12,24 +12,28 @@ from gateway.imap.peers import holder, is_loopback
 
 
 class FailedLogins:
-    """The failures of one server. `delay` is the first wait in seconds; it doubles up to LOGIN_WAIT."""
+    """The failures of one server. `delay` is the first wait in seconds; it doubles up to LOGIN_WAIT.
 
-    def __init__(self, delay: float, clock: Callable[[], float]) -> None:
+    `counted_as` gives the one name of the account that a user's name means.
+    """
+
+    def __init__(self, delay: float, clock: Callable[[], float], counted_as: Callable[[str], str]) -> None:
         self._delay = delay
         self._clock = clock
+        self._counted_as = counted_as
         self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # number, time of the last
 
     def wait(self, peer: str, user: str) -> float:
         """How many seconds an attempt waits before it is looked at; a right password waits as a wrong one does."""
         now = self._clock()
-        counts = [self._count(key, now) for key in _keys(peer, user)]
+        counts = [self._count(key, now) for key in self._keys(peer, user)]
         beyond = max(counts) - params.LOGIN_FAILURES
         return min(self._delay * 2.0 ** min(beyond, 30), params.LOGIN_WAIT) if beyond >= 0 else 0.0
 
     def failed(self, peer: str, user: str) -> None:
         """Count one failure; the oldest are forgotten above LOGINS_REMEMBERED."""
         now = self._clock()
-        for key in _keys(peer, user):
+        for key in self._keys(peer, user):
             count = self._count(key, now) + 1
             self._failures.pop(key, None)
             self._failures[key] = count, now
@@ -38,14 +42,13 @@ class FailedLogins:
 
     def succeeded(self, peer: str, user: str) -> None:
         """The user knows her password: what she, or her address, got wrong before is forgiven."""
-        for key in _keys(peer, user):
+        for key in self._keys(peer, user):
             self._failures.pop(key, None)
 
     def _count(self, key: tuple[str, str], now: float) -> int:
         count, last = self._failures.get(key, (0, now))
         return count if now - last < params.LOGIN_MEMORY else 0
 
-
-def _keys(peer: str, user: str) -> list[tuple[str, str]]:
-    account = ("account", user.casefold()[: params.LOGIN_NAME])
-    return [account] if is_loopback(peer) else [("address", holder(peer)), account]
+    def _keys(self, peer: str, user: str) -> list[tuple[str, str]]:
+        account = ("account", self._counted_as(user).casefold()[: params.LOGIN_NAME])
+        return [account] if is_loopback(peer) else [("address", holder(peer)), account]

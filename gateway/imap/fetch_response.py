@@ -1,11 +1,12 @@
 """One message's FETCH response (RFC 3501 §7.4.2): what is small in one go, large bodies in pieces.
 
-Nothing is parsed: values were made when the message was stored, bodies are octet ranges of it. A message that
-vanishes before the first octet has left gives NoSuchMessage; after that the response cannot be ended, and the
-connection is broken off.
+Nothing is parsed: values were made when the message was stored, bodies are octet ranges of it. A message that is gone
+before the response is begun gives NoSuchMessage; once it is, another session's expunge takes nothing from it. Where
+octets cannot be read after the first have left (a damaged file), the response cannot be ended, and the connection is
+broken off.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from gateway.imap import params
@@ -34,6 +35,7 @@ class FetchResponse:
         self._held_size = 0
         self._begun = False
         self._header: tuple[tuple[int, int], bytes] | None = None
+        self._read_stored: Callable[[int, int], Awaitable[bytes]] | None = None  # where not all octets are at hand
 
     async def send(self, items: tuple[FetchItem, ...]) -> None:
         """Write the response. Raises NoSuchMessage and No (UNKNOWN-CTE), with nothing written."""
@@ -44,6 +46,16 @@ class FetchResponse:
         for item in items:
             if isinstance(item, Binary):
                 self._require_known_encoding(item)
+        if self._structure is None or self._structure.whole:
+            await self._write(seq, items)
+        else:
+            async with self._session.store.open_content(self._mailbox_id, self._uid) as self._read_stored:
+                await self._write(seq, items)
+        if Item.FLAGS in items:
+            view.told(view.rows[self._uid])
+
+    async def _write(self, seq: int, items: tuple[FetchItem, ...]) -> None:
+        view = self._session.selection.view
         self._put(b"* %d FETCH (" % seq)
         try:
             for place, item in enumerate(items):
@@ -59,11 +71,9 @@ class FetchResponse:
             if not self._begun:
                 raise
             self._session.channel.abort()
-            raise ConnectionResetError("a message vanished while it was being sent") from error
+            raise ConnectionResetError("a message could not be read while it was being sent") from error
         self._put(b")\r\n")
         self._session.channel.write(b"".join(self._held))
-        if Item.FLAGS in items:
-            view.told(view.rows[self._uid])
 
     def _put(self, data: bytes) -> None:
         self._held.append(data)
@@ -177,10 +187,11 @@ class FetchResponse:
         yield decoder.finish()
 
     async def _read(self, offset: int, length: int) -> bytes:
-        at_hand = None if self._structure is None else self._structure.octets(offset, length)
+        at_hand = self._precomputed().octets(offset, length)
         if at_hand is not None and len(at_hand) == length:
             return at_hand
-        data = await self._session.store.read(self._mailbox_id, self._uid, offset, length)
+        assert self._read_stored is not None, "not all octets are at hand"
+        data = await self._read_stored(offset, length)
         if len(data) != length:
             raise NoSuchMessage(f"message {self._uid} is shorter than its structure says")
         return data

@@ -92,6 +92,14 @@ class Lexer:
         if not self.at_end:
             raise self.fail("the end of the line")
 
+    def rest(self) -> bytes | None:
+        """What is left of the command, None if a literal is among it."""
+        return self._text[self._offset :] if self._index + 1 >= len(self._fragments) else None
+
+    def skip_rest(self) -> None:
+        """Take what `rest` gave."""
+        self._offset = len(self._text)
+
     def atom(self, expected: str = "an atom") -> str:
         return self._require(_ATOM, expected).decode("ascii")
 

@@ -4,11 +4,14 @@ import base64
 import binascii
 import re
 import unicodedata
+from functools import lru_cache
 
 from gateway.imap.errors import No
 
 DELIMITER = "/"
 
+_WILDCARDS = re.compile(r"[*%]{2,}")
+_PATTERNS = 128  # that are remembered: those of one LIST, used for each name
 _PRINTABLE_RUN = re.compile(r"[\x20-\x7e]+|[^\x20-\x7e]+")
 
 
@@ -73,38 +76,36 @@ def _decode_shifted(base: bytes) -> str:
 def matches(pattern: str, name: str) -> bool:
     """Whether `name` matches a LIST pattern: "*" is anything, "%" anything without the delimiter.
 
-    Takes time in proportion to len(pattern) × len(name) whatever the pattern; INBOX is compared without case.
+    Takes a step of some integers for each character of the name, whatever the pattern; INBOX is compared without case.
     """
     if name == "INBOX" or name.startswith("INBOX" + DELIMITER):
         head = pattern[:5]
         pattern = head.upper() + pattern[5:] if head.upper() == "INBOX" else pattern
-    reached = {0}
-    reached = _skip_wildcards(pattern, reached)
+    if _least_length(pattern) > len(name):
+        return False
+    places, anything, one_level, end = _compiled(pattern)
+    wildcards = anything | one_level
+    reached = 1 | (1 & wildcards) << 1  # a bit for each place in the pattern; a wildcard may match nothing
     for character in name:
-        following: set[int] = set()
-        for position in reached:
-            if position == len(pattern):
-                continue
-            expected = pattern[position]
-            if expected == "*" or (expected == "%" and character != DELIMITER):
-                following.add(position)
-            if expected == character and expected not in "*%":
-                following.add(position + 1)
-        reached = _skip_wildcards(pattern, following)
-        if not reached:
-            return False
-    return len(pattern) in reached
+        kept = reached & (anything if character == DELIMITER else wildcards)
+        following = kept | (reached & places.get(character, 0)) << 1
+        reached = following | (following & wildcards) << 1
+    return bool(reached & end)
 
 
-def _skip_wildcards(pattern: str, reached: set[int]) -> set[int]:
-    """Add the positions that are reached because a wildcard may match nothing."""
-    result = set(reached)
-    for position in reached:
-        following = position
-        while following < len(pattern) and pattern[following] in "*%":
-            following += 1
-            result.add(following)
-    return result
+@lru_cache(_PATTERNS)
+def _least_length(pattern: str) -> int:
+    return len(pattern) - pattern.count("*") - pattern.count("%")
+
+
+@lru_cache(_PATTERNS)
+def _compiled(pattern: str) -> tuple[dict[str, int], int, int, int]:
+    """Bits of the places of each character, of "*", of "%", and of the pattern's end; no two wildcards are together."""
+    places: dict[str, int] = {}
+    shortest = _WILDCARDS.sub(lambda run: "*" if "*" in run[0] else "%", pattern)
+    for place, character in enumerate(shortest):
+        places[character] = places.get(character, 0) | 1 << place
+    return places, places.pop("*", 0), places.pop("%", 0), 1 << len(shortest)
 
 
 def parents(name: str) -> list[str]:

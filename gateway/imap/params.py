@@ -15,6 +15,7 @@ APPEND_TOTAL = 256 * MIB  # octets in them, or one message of the configured siz
 PREAUTH_LITERALS = 4 * KIB  # before login: a name and a password
 DISCARD_LIMIT = 256 * MIB  # a refused non-synchronising literal is read and dropped up to this, else BYE
 INPUT_HIGH_WATER = 256 * KIB  # a client that pipelines more than this waits
+COMMANDS_IN_A_ROW = 16  # of one client, before the others have their turn
 MAX_DEPTH = 32  # nested parentheses of one command (SEARCH keys); real clients stay below 5
 
 # Output
@@ -23,6 +24,8 @@ OUTPUT_HIGH_WATER = 256 * KIB  # written and not yet taken by the client, before
 BODY_PIECE = 256 * KIB  # a larger body leaves in pieces of this size, each waiting for the one before
 FETCH_BATCH = 256  # messages whose precomputed structures are held at once
 FETCH_FIRST = 16  # of them in the first batch
+FETCH_PLANS = 64  # lists of items that are remembered; readers ask for a few again and again
+FETCH_REMEMBERED = 1 * KIB  # a longer list is not
 FETCH_OCTETS = 1 * MIB  # of small messages read at once
 NUMBERS_AT_ONCE = 4_096  # of a SEARCH response; a long one leaves in pieces
 WRITE_TIMEOUT = 300.0  # a client that takes nothing for so long is cut off

@@ -4,7 +4,7 @@ Sequence numbers, "$" and \\Recent mean something only to one session, so `resol
 (RFC 5032) into instants; everything else is the store's own vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -17,6 +17,8 @@ from gateway.imap.sequence_sets import SequenceSet
 from gateway.imap.view import View
 from gateway.mailbox import search as store
 
+_MAX_KEYS = 500  # of one SEARCH: every message may have to be held against each
+_MAX_NAMED = 1_000_000  # messages in all sets of one SEARCH, some 50 MB; two of whole mailboxes are always taken
 _MAX_DEPTH = 200  # of NOT, OR and parentheses together; an OR of many terms nests once per term
 
 
@@ -139,6 +141,7 @@ class _Parser:
         self._lexer = lexer
         self._charset = charset
         self._depth = 0
+        self._keys = 0
         self.modseq = False
 
     def program(self) -> AllOf:
@@ -149,6 +152,9 @@ class _Parser:
 
     def _key(self) -> Term:
         self._depth += 1
+        self._keys += 1
+        if self._keys > _MAX_KEYS:
+            raise No(f"one SEARCH has at most {_MAX_KEYS} keys", "LIMIT")  # RFC 5530
         if self._depth > _MAX_DEPTH:
             raise Bad(f"search keys nested deeper than {_MAX_DEPTH}")
         try:
@@ -254,22 +260,38 @@ class _Parser:
 def resolve(term: Term, view: View, now: int) -> store.SearchKey:
     """The store's key for what a session asked at `now` (Unix seconds).
 
-    Raises Bad for sequence numbers that the session does not have.
+    Raises Bad for sequence numbers that the session does not have, No (LIMIT) for many large sets.
     """
-    match term:
-        case Positions(numbers):
-            return store.Uids(frozenset(view.chosen(numbers, by_uid=False)))
-        case UidSet(uids):
-            return store.Uids(frozenset(view.chosen(uids, by_uid=True)))
-        case Within(seconds, older):
-            return store.Instant("until" if older else "since", now - seconds)
-        case Recent():
-            return store.Uids(frozenset(view.recent))
-        case AllOf(terms):
-            return store.And(tuple(resolve(each, view, now) for each in terms))
-        case AnyOf(a, b):
-            return store.Or(resolve(a, view, now), resolve(b, view, now))
-        case Negated(inner):
-            return store.Not(resolve(inner, view, now))
-        case _:
-            return term
+    return _Resolution(view, now).of(term)
+
+
+@dataclass(slots=True)
+class _Resolution:
+    view: View
+    now: int
+    named: int = 0  # UIDs in all sets so far
+
+    def of(self, term: Term) -> store.SearchKey:
+        match term:
+            case Positions(numbers):
+                return self._uids(self.view.chosen(numbers, by_uid=False))
+            case UidSet(uids):
+                return self._uids(self.view.chosen(uids, by_uid=True))
+            case Within(seconds, older):
+                return store.Instant("until" if older else "since", self.now - seconds)
+            case Recent():
+                return self._uids(self.view.recent)
+            case AllOf(terms):
+                return store.And(tuple(self.of(each) for each in terms))
+            case AnyOf(a, b):
+                return store.Or(self.of(a), self.of(b))
+            case Negated(inner):
+                return store.Not(self.of(inner))
+            case _:
+                return term
+
+    def _uids(self, uids: Collection[int]) -> store.Uids:
+        self.named += len(uids)
+        if self.named > max(_MAX_NAMED, 2 * len(self.view)):
+            raise No("the sets of this SEARCH have too many messages together", "LIMIT")
+        return store.Uids(frozenset(uids))

@@ -37,13 +37,15 @@ class SequenceSet:
 
         Raises Bad for a number above `count` (RFC 3501 §9: seq-number). An empty mailbox has no "*": 1:* is nothing.
         """
-        chosen: set[int] = set()
         for first, last in self.ranges:
             if max(first or 0, last or 0) > count and not (count == 0 and None in (first, last)):
                 raise Bad(f"there is no message {max(first or 0, last or 0)}; the mailbox has {count}")
-        for low, high in self._bounds(count):
-            chosen.update(range(max(low, 1), min(high, count) + 1))
-        return sorted(chosen)
+        chosen: list[int] = []
+        reached = 0
+        for low, high in sorted(self._bounds(count)):  # each once, however often ranges overlap
+            chosen.extend(range(max(low, reached + 1), min(high, count) + 1))
+            reached = max(reached, high)
+        return chosen
 
     def select(self, uids: Sequence[int]) -> list[int]:
         """Those of `uids` (ascending) that are in the set, ascending; UIDs that do not exist are no error."""

@@ -40,7 +40,7 @@ class ImapServer:
     ) -> None:
         self.limits = limits if limits is not None else ImapLimits()
         self.tls_available = tls is not None
-        self.failed_logins = FailedLogins(self.limits.failed_login_delay, time.monotonic)
+        self.failed_logins = FailedLogins(self.limits.failed_login_delay, time.monotonic, accounts.counted_as)
         self._accounts = accounts
         self._tls = tls
         self._spool_directory = spool_directory

@@ -23,6 +23,9 @@ class Stream(asyncio.Protocol):
         self._size = 0
         self._ended = False
         self._readable: asyncio.Future[None] | None = None
+        self._deadline = 0.0  # of the read that waits
+        self._alarm: asyncio.TimerHandle | None = None  # for that deadline, or an earlier one that moved
+        self._alarm_at = 0.0
         self._writable = asyncio.Event()
         self._writable.set()
         self._closed = asyncio.Event()
@@ -58,6 +61,9 @@ class Stream(asyncio.Protocol):
         self._ended = True
         self._closed.set()
         self._writable.set()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         self._wake()
 
     def pause_writing(self) -> None:
@@ -77,11 +83,17 @@ class Stream(asyncio.Protocol):
         """Octets that arrived and were not read."""
         return self._size
 
-    async def read(self) -> bytes:
-        """What has arrived, waiting for something; b"" at the end. Cancelling loses nothing."""
+    async def read(self, deadline: float) -> bytes:
+        """What has arrived, waiting for something; b"" at the end. Cancelling loses nothing.
+
+        Raises TimeoutError if nothing comes before `deadline`, in the loop's time.
+        """
         while not self._chunks:
             if self._ended:
                 return b""
+            self._deadline = deadline
+            if self._alarm is None or self._alarm_at > deadline:
+                self._set_alarm()
             self._readable = asyncio.get_running_loop().create_future()
             try:
                 await self._readable
@@ -93,6 +105,22 @@ class Stream(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
         return data
+
+    def _set_alarm(self) -> None:
+        """One timer for many reads: deadlines nearly always move on, and a timer for each costs more than a read."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = self._deadline
+        self._alarm = asyncio.get_running_loop().call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._readable is None or self._readable.done():
+            return  # the next read that waits sets it
+        if asyncio.get_running_loop().time() < self._deadline:
+            self._set_alarm()
+        else:
+            self._readable.set_exception(TimeoutError("the client says nothing"))
 
     def write(self, data: bytes) -> None:
         """Queue octets. Raises ConnectionResetError when the client has gone."""

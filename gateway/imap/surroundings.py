@@ -18,6 +18,9 @@ class Accounts(Protocol):
         Takes the same time for a wrong name as for a wrong password.
         """
 
+    def counted_as(self, user: str) -> str:
+        """The one name of whatever account `user` means, whether there is one or not."""
+
     @property
     def scram(self) -> bool:
         """Whether SCRAM may be offered: every account has a verifier."""
@@ -44,7 +47,10 @@ class Channel(Protocol):
         """Queue response octets."""
 
     async def flush(self, above: int = 0) -> None:
-        """If more than `above` octets are queued, send them and wait until the client has taken enough."""
+        """If more than `above` octets are queued, send them and wait until the client has taken enough.
+
+        With `above` other sessions have their turn then.
+        """
 
     async def read_line(self) -> bytes:
         """The client's next line, outside any command."""

@@ -8,7 +8,7 @@ import json
 import mmap
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import date
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,7 @@ from gateway.mail.structure import Content, pack_part, parse
 from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.errors import TooLarge
 from gateway.mailbox.params import CONTENT_IN_ROW, HEAD_IN_ROW, MAX_MESSAGE
+from gateway.mailbox.sealed import SealedFile
 
 MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAY = re.compile(rb"(?:^|[\s,)])(\d{1,2})\s+([A-Za-z]{3})[a-z]*\.?\s+(\d{2,4})(?!\d)")
@@ -94,25 +95,47 @@ def _opened(content: bytes | Path) -> Iterator[Content]:
             yield mapped
 
 
-def read(database: Database, stored: Stored, offset: int, length: int | None) -> bytes:
-    """Octets of the whole message from `offset`; fewer than `length` (None: all) only where it ends.
+class OpenContent:
+    """A message's octets, to be read until it is closed, whether the message is expunged meanwhile or not."""
 
-    The octets exist once: a caller that cannot have 50 MB in memory asks for ranges.
-    """
-    end = stored.size if length is None else min(offset + length, stored.size)
-    in_head = len(stored.head)
-    if end <= in_head:
-        return stored.head[offset:end]
-    start = max(offset - in_head, 0)
-    if stored.rest is not None:
-        return stored.head[offset:] + stored.rest[start : end - in_head]
-    assert stored.file is not None
-    assert stored.file_key is not None
-    buffer = BytesIO()
-    buffer.write(stored.head[offset:])
-    pieces = database.files.pieces(stored.file, stored.file_key, stored.size - in_head, start, end - in_head - start)
-    buffer.writelines(pieces)
-    return buffer.getvalue()
+    def __init__(self, database: Database, stored: Stored) -> None:
+        """Whoever makes it closes it. Raises StoreDamaged."""
+        self._stored = stored
+        self._file: SealedFile | None = None
+        if stored.file is not None:
+            assert stored.file_key is not None
+            self._file = database.files.open(stored.file, stored.file_key, stored.size - len(stored.head))
+
+    def read(self, offset: int, length: int | None) -> bytes:
+        """Octets of the whole message from `offset`; fewer than `length` (None: all) only where it ends.
+
+        The octets exist once: a caller that cannot have 50 MB in memory asks for ranges.
+        """
+        stored = self._stored
+        end = stored.size if length is None else min(offset + length, stored.size)
+        in_head = len(stored.head)
+        if end <= in_head:
+            return stored.head[offset:end]
+        start = max(offset - in_head, 0)
+        if stored.rest is not None:
+            return stored.head[offset:] + stored.rest[start : end - in_head]
+        assert self._file is not None
+        buffer = BytesIO()
+        buffer.write(stored.head[offset:])
+        buffer.writelines(self._file.pieces(start, end - in_head - start))
+        return buffer.getvalue()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def read(database: Database, stored: Stored, offset: int, length: int | None) -> bytes:
+    """As OpenContent.read, where the file is opened only if octets of it are wanted."""
+    if length is not None and offset + length <= len(stored.head):
+        return stored.head[offset : offset + length]
+    with closing(OpenContent(database, stored)) as content:
+        return content.read(offset, length)
 
 
 def share(transaction: Transaction, content_ids: Iterable[int]) -> None:

@@ -1,11 +1,13 @@
 """What can be asked of an open store about the messages of its mailboxes: IMAP's commands."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.mailbox import expunged, mailboxes, matching, messages
 from gateway.mailbox import flags as flag_rules
 from gateway.mailbox.model import FlagMode, NewMessage, Octets, Precomputed, Snapshot, StoreResult
+from gateway.mailbox.recent import RecentMessages
 from gateway.mailbox.search import SearchKey
 from gateway.mailbox.snapshots import Snapshots
 from gateway.mailbox.tracker import Tracker, Watch
@@ -18,6 +20,7 @@ class MessageCalls:
     tracker: Tracker
     _worker: Worker
     _snapshots: Snapshots
+    _recent: RecentMessages
 
     async def snapshot(self, name: str) -> Snapshot:
         """The mailbox and all its messages as of one commit. Raises NoSuchMailbox.
@@ -65,20 +68,20 @@ class MessageCalls:
         return await self._worker.write(messages.append, name, items)
 
     async def copy(
-        self, mailbox_id: int, uids: Sequence[int], destination: str
+        self, mailbox_id: int, uids: Sequence[int], destination: str, *, all_or_none: bool = False
     ) -> tuple[int, tuple[tuple[int, int], ...]]:
         """Copy messages with flags and internal date; content is shared.
 
-        Gives the destination's UIDVALIDITY and (old UID, new UID) pairs; UIDs that are not there are left out.
-        Raises NoSuchMailbox.
+        Gives the destination's UIDVALIDITY and (old UID, new UID) pairs; UIDs that are not there are left out, or
+        with `all_or_none` nothing is copied. Raises NoSuchMailbox, NoSuchMessage.
         """
-        return await self._worker.write(messages.copy, mailbox_id, uids, destination)
+        return await self._worker.write(messages.copy, mailbox_id, uids, destination, all_or_none)
 
     async def move(
-        self, mailbox_id: int, uids: Sequence[int], destination: str
+        self, mailbox_id: int, uids: Sequence[int], destination: str, *, all_or_none: bool = False
     ) -> tuple[int, tuple[tuple[int, int], ...]]:
         """Move messages in one transaction (RFC 6851); answers and raises as `copy`."""
-        return await self._worker.write(messages.move, mailbox_id, uids, destination)
+        return await self._worker.write(messages.move, mailbox_id, uids, destination, all_or_none)
 
     async def expunge(self, mailbox_id: int, uids: Sequence[int] | None) -> tuple[int, ...]:
         """Remove the messages that have \\Deleted, among `uids` if given; gives their UIDs. Raises NoSuchMailbox."""
@@ -115,9 +118,17 @@ class MessageCalls:
         """ENVELOPE, BODY, BODYSTRUCTURE of these messages; UIDs that are gone are absent.
 
         With them come their headers or ("all") all octets, but for content that is large (params.CONTENT_IN_ROW).
-        For "usual", what comes is the header alone, and of it maybe no more than chosen_fields.USUAL_FIELDS.
+        For "usual", what comes is the header alone, and of it chosen_fields.USUAL_FIELDS (`usual`), unless it is
+        larger than what the row has of it.
         """
-        return await self._worker.read(messages.precomputed, mailbox_id, uids, octets)
+        known = self._recent.of(mailbox_id, uids, octets)
+        others = [uid for uid in uids if uid not in known]
+        if not others:
+            return known
+        ends = self._recent.ends
+        found = await self._worker.read(messages.precomputed, mailbox_id, others, octets)
+        self._recent.keep(mailbox_id, found, octets, ends)
+        return known | found
 
     async def read(self, mailbox_id: int, uid: int, offset: int = 0, length: int | None = None) -> bytes:
         """Octets of the whole message from `offset`, fewer where it ends; raises NoSuchMessage.
@@ -125,6 +136,22 @@ class MessageCalls:
         A range of a sealed file opens only the segments that it touches.
         """
         return await self._worker.read(messages.read, mailbox_id, uid, offset, length)
+
+    @asynccontextmanager
+    async def open_content(self, mailbox_id: int, uid: int) -> AsyncIterator[Callable[[int, int], Awaitable[bytes]]]:
+        """What reads octets of one message, from an offset and as many: inside, an expunge does not matter.
+
+        Raises NoSuchMessage at the beginning only.
+        """
+        content = await self._worker.read(messages.opened, mailbox_id, uid)
+
+        async def read(offset: int, length: int) -> bytes:
+            return await self._worker.run(lambda: content.read(offset, length))
+
+        try:
+            yield read
+        finally:
+            content.close()
 
     async def search(self, mailbox_id: int, query: SearchKey) -> tuple[int, ...]:
         """Ascending UIDs of the messages that match. Raises NoSuchMailbox.

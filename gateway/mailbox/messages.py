@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.mail.chosen_fields import USUAL_FIELDS, choose_fields
 from gateway.mailbox import contents, mailboxes, own_copies
-from gateway.mailbox.contents import Stored
+from gateway.mailbox.contents import OpenContent, Stored
 from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.errors import NoSuchMessage
 from gateway.mailbox.flags import canonical
-from gateway.mailbox.model import DELETED, NewMessage, Octets, Precomputed, Snapshot
+from gateway.mailbox.model import DELETED, Mailbox, NewMessage, Octets, Precomputed, Snapshot
 from gateway.mailbox.rows import Held, Placed, held, place, require, rows, take_out, uid_list
 
 _PRECOMPUTED: Final = (
@@ -53,27 +54,35 @@ def append(transaction: Transaction, name: str, items: Sequence[NewMessage]) -> 
 
 
 def copy(
-    transaction: Transaction, mailbox_id: int, uids: Sequence[int], destination: str
+    transaction: Transaction, mailbox_id: int, uids: Sequence[int], destination: str, all_or_none: bool = False
 ) -> tuple[int, tuple[tuple[int, int], ...]]:
     """See MailStore.copy."""
-    require(transaction.database, mailbox_id)
-    target = mailboxes.by_name(transaction.database, destination)
-    found = held(transaction.database, mailbox_id, uids)
+    target, found = _to_place(transaction.database, mailbox_id, uids, destination, all_or_none)
     contents.share(transaction, (one.placed.content_id for one in found))
     new = place(transaction, target.id, [one.placed for one in found])
     return target.uidvalidity, tuple(zip((one.uid for one in found), new, strict=True))
 
 
 def move(
-    transaction: Transaction, mailbox_id: int, uids: Sequence[int], destination: str
+    transaction: Transaction, mailbox_id: int, uids: Sequence[int], destination: str, all_or_none: bool = False
 ) -> tuple[int, tuple[tuple[int, int], ...]]:
     """See MailStore.move."""
-    require(transaction.database, mailbox_id)
-    target = mailboxes.by_name(transaction.database, destination)
-    found = held(transaction.database, mailbox_id, uids)
+    target, found = _to_place(transaction.database, mailbox_id, uids, destination, all_or_none)
     new = place(transaction, target.id, [one.placed for one in found])
     take_out(transaction, mailbox_id, found)
     return target.uidvalidity, tuple(zip((one.uid for one in found), new, strict=True))
+
+
+def _to_place(
+    database: Database, mailbox_id: int, uids: Sequence[int], destination: str, all_or_none: bool
+) -> tuple[Mailbox, list[Held]]:
+    """Where COPY and MOVE put messages, and those that are there."""
+    require(database, mailbox_id)
+    target = mailboxes.by_name(database, destination)
+    found = held(database, mailbox_id, uids)
+    if all_or_none and len(found) < len(uids):
+        raise NoSuchMessage("some of the messages have been expunged")
+    return target, found
 
 
 def expunge(transaction: Transaction, mailbox_id: int, uids: Sequence[int] | None) -> tuple[int, ...]:
@@ -92,7 +101,7 @@ def precomputed(
     if octets == "usual":
         there = _usual(database, mailbox_id, uids)
         others = [uid for uid in uids if uid not in there]
-        return there | precomputed(database, mailbox_id, others, "header") if others else there
+        return there | _usual_of_headers(database, mailbox_id, others) if others else there
     sql = _PRECOMPUTED.format(octets=_OCTETS[octets])
     found = database.connection.execute(sql, (mailbox_id, uid_list(uids)))
     return {uid: Precomputed(*values) for uid, *values in found}
@@ -105,7 +114,23 @@ def _usual(database: Database, mailbox_id: int, uids: Sequence[int]) -> dict[int
         " WHERE mailbox_id = ? AND uid IN (SELECT value FROM json_each(?))",
         (mailbox_id, uid_list(uids)),
     )
-    return {uid: Precomputed(b"", b"", b"", len(fields), len(fields), b"", fields) for uid, fields in found}
+    return {uid: _fields_only(fields) for uid, fields in found}
+
+
+def _usual_of_headers(database: Database, mailbox_id: int, uids: Sequence[int]) -> dict[int, Precomputed]:
+    """The same for messages that none were put aside of."""
+    found: dict[int, Precomputed] = {}
+    for uid, message in precomputed(database, mailbox_id, uids, "header").items():
+        header = message.octets(0, message.header_size)
+        if header is not None and len(header) == message.header_size:
+            found[uid] = _fields_only(choose_fields(header, USUAL_FIELDS, exclude=False))
+        else:
+            found[uid] = message
+    return found
+
+
+def _fields_only(fields: bytes) -> Precomputed:
+    return Precomputed(b"", b"", b"", len(fields), len(fields), b"", fields, usual=True)
 
 
 def read(database: Database, mailbox_id: int, uid: int, offset: int, length: int | None) -> bytes:
@@ -113,6 +138,11 @@ def read(database: Database, mailbox_id: int, uid: int, offset: int, length: int
     if offset < 0 or (length is not None and length < 0):
         raise ValueError("a range of octets begins at 0 or later and has no negative length")
     return contents.read(database, stored(database, mailbox_id, uid), offset, length)
+
+
+def opened(database: Database, mailbox_id: int, uid: int) -> OpenContent:
+    """See MailStore.open_content."""
+    return OpenContent(database, stored(database, mailbox_id, uid))
 
 
 def stored(database: Database, mailbox_id: int, uid: int) -> Stored:

@@ -75,6 +75,12 @@ class Precomputed(msgspec.Struct, frozen=True, gc=False):
     packed: bytes  # the Part tree as stored
     head: bytes | None = None  # the message's first octets, its header, where they were asked for
     rest: bytes | None = None  # what follows them, where it was asked for and is small
+    usual: bool = False  # the header is chosen_fields.USUAL_FIELDS only, and there is nothing else here
+
+    @property
+    def whole(self) -> bool:
+        """Whether all octets of the message came with this."""
+        return self.head is not None and len(self.head) + len(self.rest or b"") >= self.size
 
     def octets(self, offset: int, length: int) -> bytes | None:
         """A range of the message; None where it did not come with this."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from gateway.mailbox import backup, maintenance, repair
 from gateway.mailbox.index_job import IndexJob
 from gateway.mailbox.maintenance import Progress
+from gateway.mailbox.recent import RecentMessages
 from gateway.mailbox.snapshots import Snapshots
 from gateway.mailbox.worker import Worker
 
@@ -16,6 +17,7 @@ class OwnerCalls:
     _worker: Worker
     _index: IndexJob
     _snapshots: Snapshots
+    _recent: RecentMessages
     _clock: Callable[[], float]
 
     async def check(self, progress: Progress) -> list[str]:
@@ -31,6 +33,7 @@ class OwnerCalls:
             return await maintenance.repair(self._worker.read, self._worker.write, int(self._clock()), progress)
         finally:
             self._snapshots.forget()
+            self._recent.forget()
 
     async def back_up(self, path: Path, key: bytes, progress: Progress) -> None:
         """Copy the store as of one moment to the database `path` under `key`, files beside it, while all goes on.

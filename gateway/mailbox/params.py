@@ -77,6 +77,12 @@ SNAPSHOT_MAILBOXES: Final = 16
 SNAPSHOT_MESSAGES: Final = 200_000
 """Messages in them together: some 200 octets each, which open sessions share."""
 
+RECENT_OCTETS: Final = 16 * KIB * KIB
+"""Octets of messages read last that are kept: some thousand usual ones, or a few dozen large ones."""
+
+RECENT_FEW: Final = 16
+"""Messages whose structures are asked for together, up to which they are kept."""
+
 GROUP_WRITES: Final = 64
 """Calls whose writes are one commit at most."""
 

@@ -6,6 +6,7 @@ Size and key stand in the content's row; the file's name tells nothing.
 import os
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -48,23 +49,20 @@ class SealedDirectory:
         finally:
             os.close(descriptor)
 
+    def open(self, name: str, file_key: bytes, size: int) -> "SealedFile":
+        """Open a file of `size` clear octets, which can be read until it is closed, unlinked or not.
+
+        Raises StoreDamaged if it is missing or cut.
+        """
+        return SealedFile(self.path / name, file_key, size)
+
     def pieces(self, name: str, file_key: bytes, size: int, offset: int, length: int) -> Iterator[bytes]:
         """Clear octets [offset, offset + length) of a file of `size` clear octets, opening only their segments.
 
         Raises StoreDamaged if the file is missing, cut or changed.
         """
-        end = min(offset + length, size)
-        try:
-            with open(self.path / name, "rb", buffering=0) as file:
-                reader = SegmentReader(file, file_key)
-                if reader.size != size:
-                    raise StoreDamaged(f"the content file {name} has {reader.size} octets, not {size}")
-                while offset < end:
-                    until = min((offset // FILE_SEGMENT + 1) * FILE_SEGMENT, end)
-                    yield reader.read(offset, until - offset)
-                    offset = until
-        except (FileNotFoundError, Tampered) as error:
-            raise StoreDamaged(f"the content file {name} is missing or damaged") from error
+        with closing(self.open(name, file_key, size)) as file:
+            yield from file.pieces(offset, length)
 
     def remove(self, names: Iterable[str]) -> None:
         """Unlink files that no row names; one that cannot be now is removed at the next open."""
@@ -77,6 +75,46 @@ class SealedDirectory:
     def remove_except(self, kept: set[str]) -> None:
         """Unlink everything that no row names."""
         self.remove(name for name in os.listdir(self.path) if name not in kept)
+
+
+class SealedFile:
+    """One content file, open."""
+
+    def __init__(self, path: Path, file_key: bytes, size: int) -> None:
+        """Use SealedDirectory.open; whoever does closes it."""
+        self._name, self._size = path.name, size
+        try:
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by its owner)
+        except FileNotFoundError as error:
+            raise self._damaged() from error
+        try:
+            self._reader = SegmentReader(self._file, file_key)
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, Tampered):
+                raise self._damaged() from error
+            raise
+        if self._reader.size != size:
+            self._file.close()
+            raise StoreDamaged(f"the content file {self._name} has {self._reader.size} octets, not {size}")
+
+    def pieces(self, offset: int, length: int) -> Iterator[bytes]:
+        """Clear octets [offset, offset + length), a segment or part of one at a time. Raises StoreDamaged."""
+        end = min(offset + length, self._size)
+        while offset < end:
+            until = min((offset // FILE_SEGMENT + 1) * FILE_SEGMENT, end)
+            try:
+                piece = self._reader.read(offset, until - offset)
+            except Tampered as error:
+                raise self._damaged() from error
+            yield piece
+            offset = until
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _damaged(self) -> StoreDamaged:
+        return StoreDamaged(f"the content file {self._name} is missing or damaged")
 
 
 def _private(path: str, flags: int) -> int:

@@ -22,10 +22,8 @@ One thread owns the database (worker.py); coroutines queue for it. Large content
 The one background task, indexing (index_job.py), takes the thread in short turns when nobody else wants it.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -35,7 +33,9 @@ from gateway.mailbox.index_job import IndexJob
 from gateway.mailbox.mailbox_calls import MailboxCalls
 from gateway.mailbox.message_calls import MessageCalls
 from gateway.mailbox.owner_calls import OwnerCalls
+from gateway.mailbox.recent import RecentMessages
 from gateway.mailbox.snapshots import Snapshots
+from gateway.mailbox.thread import StoreThread
 from gateway.mailbox.tracker import Tracker
 from gateway.mailbox.worker import Worker
 
@@ -46,10 +46,11 @@ class MailStore(MailboxCalls, MessageCalls, AgentCalls, OwnerCalls):
     A call that is cancelled while it waits may take effect all the same; the watches are told if it does.
     """
 
-    def __init__(self, database: Database, thread: ThreadPoolExecutor, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, thread: StoreThread, clock: Callable[[], float]) -> None:
         """Use `open`; this takes over the database and the one thread that may touch it."""
         self.tracker = Tracker()
         self._snapshots = Snapshots()
+        self._recent = RecentMessages()
         self._database = database
         self._clock = clock
         self._worker = Worker(database, thread, self._publish)
@@ -62,12 +63,11 @@ class MailStore(MailboxCalls, MessageCalls, AgentCalls, OwnerCalls):
         Makes INBOX, Drafts, Sent, Archive, Junk and Trash (special-use, subscribed) in a new store and removes files
         that a crash orphaned. Raises StoreLocked if another process has it, StoreDamaged if the key does not fit.
         """
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mailstore")
-        loop = asyncio.get_running_loop()
+        thread = StoreThread()
         try:
-            database = await loop.run_in_executor(thread, Database.open, directory, key, int(clock()))
+            database = await thread.run(lambda: Database.open(directory, key, int(clock())))
         except BaseException:
-            thread.shutdown(wait=False)
+            thread.end()
             raise
         return cls(database, thread, clock)
 
@@ -78,5 +78,6 @@ class MailStore(MailboxCalls, MessageCalls, AgentCalls, OwnerCalls):
 
     def _publish(self, transaction: Transaction) -> None:
         self._snapshots.apply(transaction.changes, transaction.gone)
+        self._recent.apply(transaction.changes, transaction.gone)
         self.tracker.publish(transaction.changes, transaction.gone)
         self._index.wanted.set()

@@ -8,12 +8,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.params import GROUP_TIME, GROUP_WRITES
+from gateway.mailbox.thread import StoreThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,9 +32,7 @@ class _Write(Generic[T]):
 class Worker:
     """`published` hears of every commit, in order, on the loop, before the call that made it returns."""
 
-    def __init__(
-        self, database: Database, thread: ThreadPoolExecutor, published: Callable[[Transaction], object]
-    ) -> None:
+    def __init__(self, database: Database, thread: StoreThread, published: Callable[[Transaction], object]) -> None:
         """Take over the database and the one thread that may touch it."""
         self.database = database
         self.calls = 0  # so far
@@ -48,8 +46,8 @@ class Worker:
 
     async def close(self) -> None:
         """Finish what is under way, and close the database."""
-        await self._loop.run_in_executor(self._thread, self.database.close)
-        self._thread.shutdown()
+        await self._thread.run(self.database.close)
+        self._thread.end()
 
     async def read(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `work` reads, as of one commit."""
@@ -82,7 +80,7 @@ class Worker:
         self._under_way += 1
         self.quiet.clear()
         try:
-            return await self._loop.run_in_executor(self._thread, job)
+            return await self._thread.run(job)
         finally:
             self._under_way -= 1
             if not self._under_way:

@@ -41,6 +41,16 @@ async def test_login(opened: Accounts) -> None:
         assert await opened.authenticate(name, password) is None
 
 
+async def test_one_name_for_every_spelling(opened: Accounts) -> None:
+    """Failures count, and SCRAM's salt is, for the account that a name means, there or not; no name is itself."""
+    for name in (ALICE, "alice", "Alice", "ALICE@EXAMPLE.ORG", "alice+lists", "alice@example.org."):
+        assert opened.counted_as(name) == ALICE
+    assert opened.counted_as("Nobody") == "nobody@example.org"
+    assert opened.counted_as("a b@c") == "a b@c"
+    assert opened.verifier("nobody").salt == opened.verifier("Nobody@example.org").salt
+    assert opened.verifier("nobody").salt != opened.verifier("somebody").salt
+
+
 async def test_new_password_at_once(alice: Site, opened: Accounts) -> None:
     """A changed password counts for the next login, and the store stays open."""
     (account,) = opened.all

@@ -127,8 +127,14 @@ def idle_misses_what_came_before(put: Put) -> None:
 
 
 @_mutation
-def expunged_messages_are_answered_for(put: Put) -> None:
+def copy_leaves_out_the_expunged(put: Put) -> None:
+    to_place = messages._to_place
     put(View, "is_gone", lambda self, uid: False)
+    put(
+        messages,
+        "_to_place",
+        lambda database, mailbox_id, uids, name, all_or_none: to_place(database, mailbox_id, uids, name, False),
+    )
 
 
 # ---- numbers that are promised
@@ -316,7 +322,7 @@ def _move_in_two_steps(put: Put) -> None:
     turns = count(1)
 
     def move(
-        transaction: Transaction, mailbox_id: int, uids: Sequence[int], destination: str
+        transaction: Transaction, mailbox_id: int, uids: Sequence[int], destination: str, _all_or_none: bool = False
     ) -> tuple[int, tuple[tuple[int, int], ...]]:
         """Take away, commit, and then put there: a crash between the two loses the messages."""
         target = mailboxes.by_name(transaction.database, destination)

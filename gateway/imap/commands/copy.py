@@ -1,13 +1,14 @@
 """COPY (RFC 3501 §6.4.7) and UID COPY, answering with COPYUID (RFC 4315 §3)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.imap.errors import No
 from gateway.imap.lexer import Lexer
 from gateway.imap.sequence_sets import SequenceSet, format_sequence_set
-from gateway.imap.session import Done, Session
-from gateway.mailbox.errors import NoSuchMailbox
+from gateway.imap.session import Done, Selected, Session
+from gateway.mailbox.errors import NoSuchMailbox, NoSuchMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,7 @@ class Copy:
         return cls(*parse_copy(lexer))
 
     async def run(self, session: Session) -> Done:
-        uids = await messages_to_copy(session, self.messages, by_uid=self.by_uid)
-        try:
-            uidvalidity, pairs = await session.store.copy(session.selection.mailbox.id, uids, self.destination)
-        except NoSuchMailbox as error:
-            raise No(str(error), "TRYCREATE") from None  # RFC 3501 §6.4.7
+        uidvalidity, pairs = await place(session, session.selection, session.store.copy, self)
         return Done(code=copy_code(uidvalidity, pairs))
 
 
@@ -44,15 +41,52 @@ def parse_copy(lexer: Lexer) -> tuple[SequenceSet, str]:
     return messages, lexer.mailbox()
 
 
-async def messages_to_copy(session: Session, messages: SequenceSet, *, by_uid: bool) -> list[int]:
-    """UIDs that COPY or MOVE means. Raises No if a sequence number's message is gone: it is all of them or none."""
+class Placed(Protocol):
+    """What COPY and MOVE have in common."""
+
+    @property
+    def messages(self) -> SequenceSet: ...
+    @property
+    def destination(self) -> str: ...
+    @property
+    def by_uid(self) -> bool: ...
+
+
+class Place(Protocol):
+    """MailStore.copy or MailStore.move."""
+
+    async def __call__(
+        self, mailbox_id: int, uids: Sequence[int], destination: str, *, all_or_none: bool
+    ) -> tuple[int, tuple[tuple[int, int], ...]]: ...
+
+
+async def place(
+    session: Session, selection: Selected, work: Place, command: Placed
+) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Do COPY's or MOVE's work in one transaction; gives the destination's UIDVALIDITY and pairs of UIDs.
+
+    Messages meant by sequence number go all or none, whenever one of them was expunged: raises No then, and (TRYCREATE)
+    where there is no such mailbox.
+    """
     await session.absorb()
-    view = session.selection.view
-    uids = view.chosen(messages, by_uid=by_uid)
-    # RFC 3501 §6.4.8: a UID that does not exist is passed over
-    if not by_uid and any(view.is_gone(uid) for uid in uids):
-        raise No("some of these messages have been expunged", "EXPUNGEISSUED")  # RFC 5530
-    return uids
+    view, messages = selection.view, command.messages
+    uids = view.chosen(messages, by_uid=command.by_uid)
+    # RFC 9051 §6.4.9: a UID that does not exist is passed over; RFC 5182 §2.1: "$" loses what is expunged
+    all_or_none = not command.by_uid and not messages.saved
+    if all_or_none and any(view.is_gone(uid) for uid in uids):
+        raise _expunged()
+    try:
+        return await work(selection.mailbox.id, uids, command.destination, all_or_none=all_or_none)
+    except NoSuchMessage:  # between our look and the transaction
+        raise _expunged() from None
+    except NoSuchMailbox as error:
+        if selection.watch.gone:
+            raise  # it is the selected one that is no more
+        raise No(str(error), "TRYCREATE") from None  # RFC 3501 §6.4.7
+
+
+def _expunged() -> No:
+    return No("some of these messages have been expunged", "EXPUNGEISSUED")  # RFC 5530
 
 
 def copy_code(uidvalidity: int, pairs: Iterable[tuple[int, int]]) -> str | None:

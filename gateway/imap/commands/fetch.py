@@ -5,23 +5,23 @@ from dataclasses import dataclass
 
 from gateway.imap import params
 from gateway.imap.errors import Bad, No
-from gateway.imap.fetch_items import Binary, FetchItem, Item, Section, parse_fetch_items
+from gateway.imap.fetch_items import FetchItem, Item
+from gateway.imap.fetch_plan import FetchArguments, Plan
 from gateway.imap.fetch_response import FetchResponse
-from gateway.imap.fetch_values import NEEDS_PRECOMPUTED, response_of, responses_of_rows
+from gateway.imap.fetch_values import responses_of_rows
 from gateway.imap.lexer import Lexer
 from gateway.imap.resync import known_ranges, vanished, vanished_responses
 from gateway.imap.sequence_sets import SequenceSet
 from gateway.imap.session import Done, Session
-from gateway.mail.chosen_fields import are_usual
 from gateway.mailbox.errors import NoSuchMessage
-from gateway.mailbox.model import SEEN, MessageRow, Octets
+from gateway.mailbox.model import SEEN, MessageRow
 from gateway.mailbox.params import CONTENT_IN_ROW
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
     messages: SequenceSet
-    items: tuple[FetchItem, ...]
+    plan: Plan
     changed_since: int | None
     vanished: bool = False
     by_uid: bool = False
@@ -31,22 +31,13 @@ class Fetch:
         lexer.space()
         messages = lexer.sequence_set()
         lexer.space()
-        items = parse_fetch_items(lexer)
-        modifiers = _Modifiers()
-        if lexer.skip(b" "):
-            lexer.parenthesised(lambda: modifiers.take(lexer))
-        if modifiers.vanished and (not by_uid or modifiers.changed_since is None):
-            raise Bad("VANISHED belongs to UID FETCH with CHANGEDSINCE")  # RFC 7162 §3.2.6
-        if modifiers.changed_since is not None and Item.MODSEQ not in items:
-            items = (*items, Item.MODSEQ)  # RFC 7162 §3.1.4.1: CHANGEDSINCE asks for it
-        if by_uid and Item.UID not in items:
-            items = (Item.UID, *items)  # RFC 3501 §6.4.8: UID is in every response to a UID command
-        return cls(messages, items, modifiers.changed_since, modifiers.vanished, by_uid)
+        arguments = FetchArguments.parse(lexer, by_uid=by_uid)
+        return cls(messages, arguments.plan, arguments.changed_since, arguments.vanished, by_uid)
 
     async def run(self, session: Session) -> Done:
         if self.vanished and not session.qresync:
             raise Bad("VANISHED needs ENABLE QRESYNC first")  # RFC 7162 §3.2.6
-        if Item.MODSEQ in self.items:
+        if Item.MODSEQ in self.plan.items:
             session.enabled.add("CONDSTORE")  # RFC 7162 §3.1: a CONDSTORE enabling command
         await session.absorb()
         view = session.selection.view
@@ -77,26 +68,9 @@ class Fetch:
             session.channel.write(line)
             await session.channel.flush(params.FLUSH_ABOVE)
 
-    @property
-    def _needs_store(self) -> bool:
-        return any(isinstance(item, Section | Binary) or item in NEEDS_PRECOMPUTED for item in self.items)
-
-    @property
-    def _octets(self) -> Octets:
-        """How much of each message the items are made of."""
-        sections = [item for item in self.items if isinstance(item, Section | Binary)]
-        if not sections:
-            return "none"
-        if NEEDS_PRECOMPUTED.isdisjoint(self.items) and all(map(_is_of_usual_fields, sections)):
-            return "usual"
-        header = all(
-            isinstance(item, Section) and not item.part and item.text.startswith("HEADER") for item in sections
-        )
-        return "header" if header else "all"
-
     def _batches(self, uids: Sequence[int], rows: Mapping[int, MessageRow]) -> Iterator[Sequence[int]]:
         """At most FETCH_BATCH messages at a time, and where their bodies are read FETCH_OCTETS of small ones."""
-        bodies = self._octets == "all"
+        bodies = self.plan.octets == "all"
         batch: list[int] = []
         held = 0
         most = params.FETCH_FIRST  # so that the first response does not wait for many others
@@ -116,22 +90,21 @@ class Fetch:
         session.tell_keywords()
         view, channel = session.selection.view, session.channel
         numbered = view.numbered(uids)
-        if Item.FLAGS in self.items:
+        if Item.FLAGS in self.plan.items:
             view.told_flags(uids)
-        if not self._needs_store:
-            channel.write(b"".join(responses_of_rows(self.items, view, numbered)))
+        if not self.plan.needs_store:
+            channel.write(responses_of_rows(self.plan.items, view, numbered))
             outcome.missing = outcome.missing or len(numbered) < len(uids)
             return
-        structures = await session.store.precomputed(session.selection.mailbox.id, uids, self._octets)
-        items_seen_now = self._with_flags(session) if seen_now else self.items
-        make, make_seen_now = response_of(self.items), response_of(items_seen_now)
+        structures = await session.store.precomputed(session.selection.mailbox.id, uids, self.plan.octets)
+        plan, plan_seen_now = self.plan, self._with_flags(session) if seen_now else self.plan
         answered = 0
         lines: list[bytes] = []
         held = 0
         for seq, row in numbered:
             structure = structures.get(row.uid)
             try:
-                line = (make_seen_now if row.uid in seen_now else make)(view, seq, row, structure)
+                line = (plan_seen_now if row.uid in seen_now else plan).response(view, seq, row, structure)
             except NoSuchMessage:
                 continue
             if line is not None:
@@ -143,7 +116,7 @@ class Fetch:
                 lines.clear()
                 held = 0
             if line is None:
-                items = items_seen_now if row.uid in seen_now else self.items
+                items = (plan_seen_now if row.uid in seen_now else plan).items
                 answered += await self._read_and_send(FetchResponse(session, row.uid, structure), items, outcome)
             if not held:
                 await channel.flush(params.FLUSH_ABOVE)
@@ -160,17 +133,15 @@ class Fetch:
             outcome.refusal = refusal
         return True
 
-    def _with_flags(self, session: Session) -> tuple[FetchItem, ...]:
+    def _with_flags(self, session: Session) -> Plan:
         """RFC 3501 §6.4.5: if \\Seen is set now, say so; RFC 7162 §3.2: and with which modseq."""
         told = (Item.FLAGS, Item.MODSEQ) if session.condstore else (Item.FLAGS,)
-        told = (*told, Item.UID) if session.qresync else told
-        return (*self.items, *(item for item in told if item not in self.items))
+        return self.plan.telling((*told, Item.UID) if session.qresync else told)
 
     async def _mark_seen(self, session: Session, uids: Sequence[int]) -> frozenset[int]:
         """Set \\Seen where reading a body does that; returns the messages that did not have it."""
         selection = session.selection
-        reads = any(isinstance(item, Section | Binary) and not item.peek for item in self.items)
-        if not reads or selection.read_only:  # RFC 3501 §6.3.2: EXAMINE changes nothing
+        if not self.plan.reads_body or selection.read_only:  # RFC 3501 §6.3.2: EXAMINE changes nothing
             return frozenset()
         unseen = [uid for uid in uids if SEEN not in selection.view.rows[uid].flags]
         if not unseen:
@@ -179,30 +150,6 @@ class Fetch:
         for row in result.changed:
             selection.view.told(row)
         return frozenset(row.uid for row in result.changed)
-
-
-def _is_of_usual_fields(item: Section | Binary) -> bool:
-    if not isinstance(item, Section) or item.part or item.text != "HEADER.FIELDS":
-        return False
-    return are_usual(item.fields)
-
-
-class _Modifiers:
-    """FETCH's modifiers as they are read."""
-
-    def __init__(self) -> None:
-        self.changed_since: int | None = None
-        self.vanished = False
-
-    def take(self, lexer: Lexer) -> None:
-        modifier = lexer.word("a fetch modifier")
-        if modifier == "CHANGEDSINCE":
-            lexer.space()
-            self.changed_since = lexer.number64()
-        elif modifier == "VANISHED":
-            self.vanished = True
-        else:
-            raise Bad(f"FETCH has no modifier {modifier}")
 
 
 @dataclass(slots=True)

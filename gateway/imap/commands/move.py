@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-from gateway.imap.commands.copy import copy_code, messages_to_copy, parse_copy
+from gateway.imap.commands.copy import copy_code, parse_copy, place
 from gateway.imap.commands.expunge import modseq_code
-from gateway.imap.errors import No
 from gateway.imap.lexer import Lexer
 from gateway.imap.sequence_sets import SequenceSet
 from gateway.imap.session import Done, Session
-from gateway.mailbox.errors import NoSuchMailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +20,7 @@ class Move:
         return cls(*parse_copy(lexer))
 
     async def run(self, session: Session) -> Done:
-        selection = session.writable_selection
-        uids = await messages_to_copy(session, self.messages, by_uid=self.by_uid)
-        try:
-            uidvalidity, pairs = await session.store.move(selection.mailbox.id, uids, self.destination)
-        except NoSuchMailbox as error:
-            raise No(str(error), "TRYCREATE") from None
+        uidvalidity, pairs = await place(session, session.writable_selection, session.store.move, self)
         code = copy_code(uidvalidity, pairs)
         if code is None:
             return Done()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway import control
+from gateway.outbound.params import LISTED
 from gateway.site import Site
 from tests.gateway.cli.conftest import Command
 
@@ -42,3 +43,11 @@ def test_programs_get_everything(p2pmail: Command, site: Site) -> None:
     ended = p2pmail("queue", "list", "--json", "-c", site.config_file)
     assert json.loads(ended.out) == [ITEM]
     assert "\x1b" not in ended.out
+
+
+def test_a_long_list_says_that_it_is_not_all(p2pmail: Command, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the list is at its bound somebody might take it for the whole queue."""
+    monkeypatch.setattr(control, "ask", lambda *_: [ITEM] * LISTED)
+    assert p2pmail("queue", "list", "-c", site.config_file).out.endswith("`p2pmail status` counts all.\n")
+    monkeypatch.setattr(control, "ask", lambda *_: [ITEM])
+    assert "counts all" not in p2pmail("queue", "list", "-c", site.config_file).out

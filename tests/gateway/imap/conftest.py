@@ -76,6 +76,9 @@ class TwoAccounts:
 
     scram = True
 
+    def counted_as(self, user: str) -> str:
+        return user if "@" in user else f"{user}@example.org"
+
     def verifier(self, user: str) -> ScramVerifier:
         return self._verifiers.get(user) or ScramVerifier.decoy(user, b"secret")
 

@@ -24,7 +24,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def failures(clock: Clock) -> FailedLogins:
-    return FailedLogins(1.0, clock)
+    return FailedLogins(1.0, clock, lambda user: user.removesuffix("@example.org"))
 
 
 def fail(failures: FailedLogins, peer: str, user: str, times: int = params.LOGIN_FAILURES) -> None:
@@ -62,6 +62,15 @@ def test_an_account_waits_from_whatever_address(failures: FailedLogins) -> None:
         failures.failed(f"192.0.2.{number}", "Alice")
     assert failures.wait(FAR, "aLICE") == 1.0
     assert failures.wait(FAR, "bob") == 0
+
+
+def test_all_spellings_of_a_name_are_one_account(failures: FailedLogins) -> None:
+    """A local part and the whole address are the same account, whichever is guessed at and whichever logs in."""
+    for number, user in enumerate(["alice", "alice@example.org", "Alice"]):
+        failures.failed(f"192.0.2.{number}", user)
+    assert failures.wait(FAR, "alice") == failures.wait(FAR, "alice@example.org") == 1.0
+    failures.succeeded(FAR, "alice@example.org")
+    assert failures.wait(FAR, "alice") == 0
 
 
 def test_hosts_of_ipv6_have_a_network(failures: FailedLogins) -> None:
@@ -104,10 +113,10 @@ async def test_a_new_connection_starts_nothing_anew(start_site: SiteMaker) -> No
     site = await start_site()
     for number in range(params.LOGIN_FAILURES):
         guesser = await Client.connect(site.port)
-        _, tagged = await guesser.command(f"LOGIN alice wrong{number}")
+        _, tagged = await guesser.command(f"LOGIN {('alice', 'alice@example.org')[number % 2]} wrong{number}")
         assert tagged.startswith(b"NO [AUTHENTICATIONFAILED]")
         guesser.close()
-    assert site.server.failed_logins._failures["account", "alice"][0] == params.LOGIN_FAILURES
+    assert site.server.failed_logins._failures["account", "alice@example.org"][0] == params.LOGIN_FAILURES
     client = await Client.connect(site.port)
     await client.ok("LOGIN alice secret")
     client.close()

@@ -76,3 +76,7 @@ def test_patterns_are_their_definition(pattern: str, name: str) -> None:
 def test_hostile_pattern_is_cheap() -> None:
     """A pattern that makes backtracking matchers run for ever ends at once."""
     assert not matches("*a" * 200 + "b", "a" * 500)
+    assert matches("%*" * 30_000, "a" * 500)
+    assert matches("*" * 60_000 + "a", "a" * 500)
+    assert not matches("a%" * 30_000, "a" * 500)
+    assert not matches("%" * 60_000, "a/" * 250)

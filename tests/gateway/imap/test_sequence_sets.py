@@ -23,6 +23,20 @@ def test_uid_range_above_the_last_means_the_last() -> None:
 def test_numbers_in_any_order_come_ascending_and_once() -> None:
     """Order and repetition in the set do not matter."""
     assert SequenceSet.parse("4,2:3,3,5:4").positions(9) == [2, 3, 4, 5]
+    assert SequenceSet.parse("4,2:3,3,5:4").select(range(1, 10)) == [2, 3, 4, 5]
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1))
+def test_a_set_is_what_its_ranges_have_together(ranges: list[tuple[int, int]]) -> None:
+    """The numbers chosen are those that some range has, whatever the order and overlap of the ranges."""
+    chosen = SequenceSet.parse(",".join(f"{first}:{last}" for first, last in ranges))
+    expected = sorted({number for ends in ranges for number in range(min(ends), max(ends) + 1)})
+    assert chosen.positions(9) == chosen.select(range(1, 10)) == expected
+
+
+def test_hostile_set_is_cheap() -> None:
+    """All messages of a large mailbox as often as a line can say it are gone through once."""
+    assert len(SequenceSet.parse(",".join(["1:*"] * 16_000)).positions(100_000)) == 100_000
 
 
 def test_sequence_number_out_of_range() -> None:

@@ -16,7 +16,8 @@ from gateway.imap import params
 from gateway.imap.params import ImapLimits
 from gateway.imap.peers import is_loopback
 from gateway.imap.server import ImapServer
-from gateway.mailbox import expunged
+from gateway.mailbox import expunged, messages
+from gateway.mailbox.contents import OpenContent
 from gateway.mailbox.model import DELETED, NewMessage
 from gateway.mailbox.store import MailStore
 from p2pcore.endpoint import Endpoint
@@ -259,18 +260,41 @@ async def test_unexpected_failure_is_one_no(site: Site, monkeypatch: pytest.Monk
     await client.ok("NOOP")
 
 
-async def test_message_vanishing_in_the_middle(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_message_expunged_while_it_is_sent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another session expunges after a response was begun is sent to its end (RFC 9051 §7.5.1: it hears later)."""
+    client = await site.client(select="INBOX")
+    await client.append("INBOX", LARGE, "(\\Deleted)")
+    read = OpenContent.read
+    gone: list[int] = []
+
+    def expunging(self: OpenContent, offset: int, length: int | None) -> bytes:
+        if offset > 0 and not gone:  # on the store's thread, as another session's would be between two pieces
+            with site.alice._database.transaction() as transaction:
+                gone.extend(messages.expunge(transaction, 1, None))
+            site.alice._worker._publish(transaction)
+            assert not list(site.alice._database.files.path.iterdir())
+        return read(self, offset, length)
+
+    monkeypatch.setattr(OpenContent, "read", expunging)
+    untagged, tagged = await client.command("FETCH 1 (BODY.PEEK[] BODY.PEEK[TEXT]<700000.5>)")
+    assert gone == [1]
+    assert untagged[0].partition(b"}\r\n")[2].startswith(LARGE + b" BODY[TEXT]<700000> {5}\r\n")
+    assert tagged == b"OK FETCH completed"
+    assert await client.ok("NOOP") == [b"* 1 EXPUNGE"]
+
+
+async def test_message_damaged_in_the_middle(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A response that cannot be ended breaks the connection; nothing else is said into a literal."""
     client = await site.client(select="INBOX")
     await client.append("INBOX", LARGE)
-    read = MailStore.read
+    read = OpenContent.read
 
-    async def once(store: MailStore, mailbox_id: int, uid: int, offset: int = 0, length: int | None = None) -> bytes:
+    def once(self: OpenContent, offset: int, length: int | None) -> bytes:
         if offset > 600_000:
             raise ZeroDivisionError
-        return await read(store, mailbox_id, uid, offset, length)
+        return read(self, offset, length)
 
-    monkeypatch.setattr(MailStore, "read", once)
+    monkeypatch.setattr(OpenContent, "read", once)
     client.send(b"a FETCH 1 BODY[]\r\n")
     try:
         heard = await client.reader.read(-1)
