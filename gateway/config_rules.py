@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.config_schema import Config
 from gateway.smtp.overrides import Overrides
+from p2pcore import networks
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Malformed
 from p2pcore.names import canonical_domain
@@ -162,7 +163,4 @@ _RULES: tuple[Callable[[Config], None], ...] = (
 
 def is_loopback(host: str) -> bool:
     """Return whether a configured host, an IP address or a name, is this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return host == "localhost" or networks.is_loopback(host)

@@ -1,6 +1,5 @@
 """What this machine knows of its domain by itself: configuration, keys, and the newest domain record on its disk."""
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +15,7 @@ from p2pcore.crypto.trust import Trust
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import CannotKnow, Failure
 from p2pcore.mail.record_file import load_record
+from p2pcore.networks import parsed
 from p2pcore.records import DomainRecord, decode
 
 _PORTS: Final = {"imap": 143, "imaps": 993, "submission": 587, "submissions": 465}
@@ -39,7 +39,7 @@ def gateway_hosts(config: Config, record: DomainRecord | None) -> tuple[str, ...
     own = (config.smtp.hostname,) if "gateway" in config.domain.roles else ()
     ours = relay_endpoint(config).host if own else ""
     listed = sorted(each.host for each in record.gateways if each.host != ours) if record is not None else []
-    return tuple(dict.fromkeys((*own, *(host for host in listed if not _is_address(host)))))
+    return tuple(dict.fromkeys((*own, *(host for host in listed if parsed(host) is None))))
 
 
 async def zone_of(site: Site, record: DomainRecord | None, resolver: Resolver, mode: Mode) -> Zone:
@@ -86,17 +86,6 @@ async def _addresses(config: Config, host: str, resolver: Resolver) -> tuple[str
         return ()
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_public(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return not (address.is_private or address.is_unspecified)
+    address = parsed(host)
+    return address is not None and not (address.is_private or address.is_unspecified)

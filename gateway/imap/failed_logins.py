@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from gateway.imap import params
-from gateway.imap.peers import holder, is_loopback
+from p2pcore.networks import holder, is_loopback
 
 
 class FailedLogins:

@@ -10,7 +10,6 @@ from gateway.imap.account import Account
 from gateway.imap.capabilities import AFTER_LOGIN, BEFORE_LOGIN, CAPABILITIES
 from gateway.imap.errors import No
 from gateway.imap.params import ImapLimits
-from gateway.imap.peers import is_loopback
 from gateway.imap.spool import Spool
 from gateway.imap.state import State
 from gateway.imap.surroundings import Channel, Doorkeeper
@@ -19,6 +18,7 @@ from gateway.mailbox.errors import NoSuchMailbox
 from gateway.mailbox.model import Mailbox
 from gateway.mailbox.store import MailStore
 from gateway.mailbox.tracker import Watch
+from p2pcore.networks import is_loopback
 
 
 class Then(Enum):

@@ -28,6 +28,7 @@ from gateway.outbound.replies import parse_reply
 from gateway.outbound.session import FAILURES, Session, Timeouts
 from gateway.outbound.sts_policy import Policy
 from p2pcore.crypto.tls import verifying_context
+from p2pcore.networks import is_loopback
 
 log = structlog.get_logger("mail")
 
@@ -257,11 +258,6 @@ def _cipher(client: aiosmtplib.SMTP) -> str:
 def _tls_name(target: Target) -> str:
     """Return the name that a certificate is for; of a host known by its address only, the address."""
     return target.address if _is_address(target.host) else target.host
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether `address` is this machine's own, so that nobody listens on the way."""
-    return ipaddress.ip_address(address).is_loopback
 
 
 def _is_address(host: str) -> bool:

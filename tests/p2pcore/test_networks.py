@@ -46,7 +46,7 @@ def test_loopback(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "::ffff:192.0.2.1", "::", "0.0.0.0", "localhost", ""])
+@pytest.mark.parametrize("host", ["192.0.2.1", "::ffff:192.0.2.1", "::", "0.0.0.0", "fe80::1%eth0", "localhost", ""])
 def test_not_loopback(host: str) -> None:
     """Any other address is not, and no name is."""
     assert not is_loopback(host)

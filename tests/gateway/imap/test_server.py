@@ -14,7 +14,6 @@ import pytest
 
 from gateway.imap import params
 from gateway.imap.params import ImapLimits
-from gateway.imap.peers import is_loopback
 from gateway.imap.server import ImapServer
 from gateway.mailbox import expunged, messages
 from gateway.mailbox.contents import OpenContent
@@ -315,16 +314,6 @@ async def test_password_is_not_taken_in_clear_from_elsewhere(site: Site, monkeyp
     await client.ok("STARTTLS")
     await client.writer.start_tls(site.certificate.client, server_hostname="localhost")
     await client.ok("LOGIN alice secret")
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("::ffff:127.0.0.1", True), ("10.0.0.1", False),
-     ("::ffff:10.0.0.1", False), ("fe80::1%eth0", False), ("", False)],
-)  # fmt: skip
-def test_loopback(address: str, expected: bool) -> None:
-    """Loopback is what the kernel says it is, mapped addresses included."""
-    assert is_loopback(address) is expected
 
 
 async def test_plain_text_on_the_tls_port(site: Site) -> None:

@@ -143,23 +143,30 @@ async def test_due_mail_is_found_by_its_index(queue: Queue, tmp_path: Path) -> N
     connection.close()
 
 
-async def test_a_queue_of_the_layout_before_is_read(queue: Queue, tmp_path: Path, clock: ManualClock) -> None:
-    """What an older program has queued goes on its way."""
+@pytest.mark.parametrize("layout", [1, 2])
+async def test_a_queue_of_an_older_layout_is_read(
+    queue: Queue, tmp_path: Path, clock: ManualClock, layout: int
+) -> None:
+    """What an older program has queued goes on its way, and what it did not keep is kept from now on."""
     await queue.accept(to("r.example", 0, reverse_path=""))
     await queue.accept(to("r.example", 1))
     await queue.close()
     connection: apsw.Connection = keyed(tmp_path / "queue" / "queue.db", KEY)
     connection.execute(
         "DROP INDEX recipients_due; DROP INDEX items_accepted; ALTER TABLE recipients DROP COLUMN stranger;"
-        "CREATE INDEX recipients_due ON recipients (next_attempt) WHERE state = 'pending'; PRAGMA user_version = 2"
+        "CREATE INDEX recipients_due ON recipients (next_attempt) WHERE state = 'pending';"
+        f"{'DROP TABLE sendings;' if layout == 1 else ''} PRAGMA user_version = {layout}"
     )
     connection.close()
     again = Queue(tmp_path / "queue", KEY, clock)
     await again.open()
     assert len(await claimed(again)) == 2
+    assert len(await again.sendings()) == (0 if layout == 1 else 2)
+    assert await again.accept(to("r.example", 2))
+    assert len(await again.sendings()) == (1 if layout == 1 else 3)
     await again.close()
     connection = keyed(tmp_path / "queue" / "queue.db", KEY)
-    assert list(connection.execute("SELECT stranger FROM recipients ORDER BY item")) == [(1,), (0,)]
+    assert list(connection.execute("SELECT stranger FROM recipients ORDER BY item")) == [(1,), (0,), (0,)]
     connection.close()
 
 

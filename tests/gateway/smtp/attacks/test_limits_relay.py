@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gateway.database import open_encrypted
 from gateway.mail.outgoing import Sending
-from gateway.outbound.database import SCHEMA
 from gateway.outbound.queue import Queue
 from gateway.smtp.daily import DailyRecipients
 from gateway.smtp.limits import Pace
@@ -110,17 +108,6 @@ async def test_the_queue_writes_down_what_counts(tmp_path: Path) -> None:
     assert await again.accept(new_item("a@example.com", submission_id="three"))
     assert await again.sendings() == [Sending(first + 1_000 + DAY, ALICE, 1)]
     await again.close()
-
-
-async def test_a_queue_of_before_is_brought_up_to_date(tmp_path: Path) -> None:
-    """A file without the table gets it, and nothing else of it changes."""
-    open_encrypted(tmp_path / "queue.db", KEY, 1, lambda connection: connection.execute(SCHEMA)).close()
-    queue = Queue(tmp_path, KEY, ManualClock())
-    await queue.open()
-    assert await queue.sendings() == []
-    assert await queue.accept(new_item())
-    assert len(await queue.sendings()) == 1
-    await queue.close()
 
 
 def test_messages_of_a_minute(people: People, tmp_path: Path) -> None:
