@@ -127,7 +127,7 @@ class BodyFiles:
         path = self._incoming / name
         try:
             with _create(path) as file:
-                file.write(octets)
+                _write_all(file, octets)
                 self._keep(file, path)
         finally:
             path.unlink(missing_ok=True)
@@ -164,9 +164,7 @@ class _Arriving:
         for piece in pieces:
             self._hasher.update(piece)
             self._written += len(piece)
-            view = memoryview(piece)
-            while view:
-                view = view[self._file.write(view) :]
+            _write_all(self._file, piece)
 
     def checked(self, last: list[bytes]) -> BinaryIO:
         """Append the `last` pieces and return the file. Raises Tampered where it is not the body, OSError."""
@@ -186,6 +184,13 @@ class _Arriving:
 
 def _create(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", buffering=0)
+
+
+def _write_all(file: BinaryIO, octets: bytes) -> None:
+    """Raises OSError; the system may take a part first, as the last blocks of a disk."""
+    view = memoryview(octets)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _sync_directory(directory: Path) -> None:

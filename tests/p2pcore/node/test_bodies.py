@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 import os
+import resource
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from p2pcore.errors import NodeFull
 from p2pcore.node.bodies import BodyFiles
 
 OCTETS = os.urandom(200_000)
@@ -41,6 +43,29 @@ async def test_a_body_whose_sender_leaves_at_the_last_moment_is_removed(
     asyncio.get_running_loop().call_soon(cancelled.set)
     with pytest.raises(asyncio.CancelledError):
         await receiving
+    bodies.close()
+    assert not list((tmp_path / "bodies").iterdir())
+    assert not list((tmp_path / "incoming").iterdir())
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """The system takes the first 150,000 octets of a file, and says so, before it refuses any more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.usefixtures("small_disk")
+async def test_a_body_that_the_disk_takes_a_part_of_is_not_taken(tmp_path: Path, whole: bool) -> None:
+    """Room for a part is no room: NodeFull, and nothing of it stays."""
+    bodies = BodyFiles(tmp_path)
+    bodies.open(())
+    digest = hashlib.sha256(OCTETS).digest()
+    with pytest.raises(NodeFull):
+        await (bodies.write(OCTETS) if whole else bodies.receive(pieces(), len(OCTETS), digest))
     bodies.close()
     assert not list((tmp_path / "bodies").iterdir())
     assert not list((tmp_path / "incoming").iterdir())
