@@ -20,12 +20,10 @@ meta               incarnation (16 octets), sequence (last number given), horizo
 
 import os
 from pathlib import Path
-from typing import Final
 
 import apsw
 
 SCHEMA_VERSION = 3
-_CHECKPOINT: Final = 4_000  # pages of the log: after each the writer begins with an empty cache
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -92,7 +90,6 @@ def open_writer(path: Path) -> apsw.Connection:
     _configure(db)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
-    db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
     # What is deleted here is ciphertext, and files are not overwritten either: zeros would be most of what a deletion
     # writes
     db.execute("PRAGMA secure_delete = OFF")
