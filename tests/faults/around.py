@@ -16,6 +16,7 @@ import structlog
 from publicsuffixlist import PublicSuffixList
 
 from gateway.smtp import lookups, sender_policy
+from tests.faults.loop import OnLoop
 
 _MEMORY = Path("/dev/shm")  # where there is one: thousands of small databases are synced
 
@@ -31,11 +32,15 @@ def seeded(seed: str) -> Iterator[None]:
 
 @contextmanager
 def spared() -> Iterator[None]:
-    """Read the list of public suffixes once for all runs, and answer pyspf's questions where it asks, with nothing."""
+    """Read the list of public suffixes once for all runs, and answer pyspf's questions where it asks, with nothing.
+
+    Mailboxes have no thread of their own.
+    """
     once = functools.cache(PublicSuffixList)
     with (
         mock.patch.object(lookups, "PublicSuffixList", once),
         mock.patch.object(sender_policy._Query, "dns", return_value=[]),
+        mock.patch("gateway.mailbox.store.StoreThread", OnLoop),
     ):
         yield
 
