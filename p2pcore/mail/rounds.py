@@ -14,10 +14,11 @@ R = TypeVar("R")
 class Rounds(Generic[J, R]):
     """Runs `work`, one round at a time; a job that finds nothing under way starts a round at once.
 
-    While what follows an earlier round is under way (`following`), a round waits for company: until that is over, and
-    `patience` seconds at most. `work` gets at most `limit` jobs and returns for each, in order, its outcome: a result
-    or an exception. It runs in a thread, or where `small` says that the jobs are little work on the event loop: a
-    thread's two wake-ups cost some 0.2 ms.
+    While what follows earlier rounds is under way (`following`) for more jobs than wait, a round waits for company,
+    `patience` seconds at most: under load one half of the jobs is prepared while the other half is dealt with. `work`
+    gets at most `limit` jobs and returns for each, in order, its outcome: a result or an exception. It runs in a
+    thread, or where `small` says that the jobs are little work on the event loop: a thread's two wake-ups cost some
+    0.2 ms.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Rounds(Generic[J, R]):
         self._waiting: list[tuple[J, asyncio.Future[R]]] = []
         self._running = False
         self._following = 0
-        self._free = asyncio.Event()  # nothing follows any more, or a whole round waits
+        self._free = asyncio.Event()  # there is company enough
         self._tasks = Tasks()
 
     @contextmanager
@@ -48,15 +49,13 @@ class Rounds(Generic[J, R]):
             yield
         finally:
             self._following -= 1
-            if not self._following:
-                self._free.set()
+            self._look()
 
     async def do(self, job: J) -> R:
         """Return the outcome of `job`, or raise it."""
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, answer))
-        if len(self._waiting) >= self._limit:
-            self._free.set()
+        self._look()
         if not self._running:
             self._running = True
             self._tasks.start(self._run(), self._name)
@@ -77,9 +76,16 @@ class Rounds(Generic[J, R]):
         finally:
             self._running = False
 
+    def _has_company(self) -> bool:
+        return len(self._waiting) >= min(self._following, self._limit)
+
+    def _look(self) -> None:
+        if self._has_company():
+            self._free.set()
+
     async def _gather(self) -> None:
-        """Wait for company where an earlier round's outcomes are being dealt with."""
-        if not self._patience or not self._following or len(self._waiting) >= self._limit:
+        """Wait for company where more outcomes of earlier rounds are being dealt with than jobs wait."""
+        if not self._patience or self._has_company():
             return
         self._free.clear()
         with suppress(TimeoutError):

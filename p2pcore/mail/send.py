@@ -36,7 +36,7 @@ from p2pcore.records import (
 
 _ROUND = 256  # messages of one signing round: some 50 ms of sealing at most
 _SMALL_ROUND = 24  # entries sealed and signed on the event loop: some 3 ms
-_COMPANY = 0.06  # seconds that a message waits for others to be signed with, while earlier ones are being stored
+_COMPANY = 0.06  # seconds that a message waits for others to be signed with, while more of them are being stored
 
 
 class Stored(Struct, frozen=True):
@@ -68,7 +68,7 @@ class Sender:
     async def prepare(self, sealed: SealedContent, parts: Sequence[RecipientPart], verdicts: Verdicts) -> Injection:
         """Return the finished statements; concurrent calls share one signature.
 
-        While earlier messages are being stored it waits for company, for _COMPANY at most: a signature costs every
+        While more messages are being stored than wait it waits for company, _COMPANY at most: a signature costs every
         node and the reader more to verify than this one to make.
 
         Raises TooLarge, CertificateRefused, Malformed.

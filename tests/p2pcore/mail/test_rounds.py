@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import pytest
 
@@ -78,7 +79,7 @@ async def test_small_rounds_are_done_on_the_event_loop() -> None:
 
 
 def test_a_round_waits_for_company_while_another_is_being_dealt_with() -> None:
-    """The first starts at once; what comes before its outcome is dealt with shares a round, after that nobody waits."""
+    """The first start at once; then a round begins when as many wait as are being dealt with, or when fewer are."""
     sizes: list[int] = []
 
     def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
@@ -97,11 +98,11 @@ def test_a_round_waits_for_company_while_another_is_being_dealt_with() -> None:
                 ended.append(now())
                 await asyncio.sleep(dealing)
 
-        await asyncio.gather(job(0, 3), job(1, 1), job(2, 1), job(8, 1))
+        await asyncio.gather(job(0, 3), job(0, 3), job(1, 1), job(2, 1), job(8, 1), job(8, 3), job(8.5, 1))
         return ended
 
-    assert run_virtually(run()) == pytest.approx([0, 3, 3, 8])
-    assert sizes == [1, 2, 1]
+    assert run_virtually(run()) == pytest.approx([0, 0, 2, 2, 8, 8, 9])
+    assert sizes == [2, 2, 2, 1]
 
 
 def test_patience_has_an_end() -> None:
@@ -123,7 +124,9 @@ def test_patience_has_an_end() -> None:
             await rounds.do(0)
             ended.append(now())
 
-        with rounds.following():
+        with ExitStack() as dealing:
+            for _ in range(4):
+                dealing.enter_context(rounds.following())
             await asyncio.gather(job(1), job(20), job(21), job(22))
         return ended
 
