@@ -4,6 +4,8 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+from p2pcore.crypto.files import write_all
+
 
 class Spool:
     """One literal's octets, `size` of them once all have come. Use `open`; whoever opens it closes it."""
@@ -23,12 +25,7 @@ class Spool:
 
     async def write(self, data: bytes) -> None:
         """Append octets. Raises OSError (no room)."""
-        await asyncio.to_thread(self._write_all, data)
-
-    def _write_all(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) or 0 :]
+        await asyncio.to_thread(write_all, self._file, data)
 
     def close(self) -> None:
         self._file.close()

@@ -20,6 +20,7 @@ from gateway.mailbox.model import Change
 from gateway.mailbox.params import KIB, PAGE_CACHE
 from gateway.mailbox.schema import FIRST_MAILBOXES, SCHEMA, SCHEMA_VERSION, UIDVALIDITY_SETTING, UPGRADES
 from gateway.mailbox.sealed import SealedDirectory
+from p2pcore.crypto.files import sync_directory
 
 
 @dataclass(slots=True)
@@ -106,11 +107,7 @@ def _made(directory: Path) -> Path:
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(mode=0o700, exist_ok=True)
-        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
+        sync_directory(path.parent)
     return directory
 
 

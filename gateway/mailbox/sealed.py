@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.mailbox.errors import StoreDamaged
 from gateway.mailbox.params import WRITE_CHUNK
+from p2pcore.crypto.files import sync_directory
 from p2pcore.crypto.streams import FILE_SEGMENT, SegmentReader, SegmentWriter
 from p2pcore.errors import Tampered
 
@@ -43,11 +44,7 @@ class SealedDirectory:
 
     def sync(self) -> None:
         """Make the names of written files durable."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(self.path)
 
     def open(self, name: str, file_key: bytes, size: int) -> "SealedFile":
         """Open a file of `size` clear octets, which can be read until it is closed, unlinked or not.

@@ -1,4 +1,4 @@
-"""Replacing a file durably: after a crash it holds the old octets or the new, never a part.
+"""Files whole and durable; one that is replaced holds the old octets or the new after a crash, never a part.
 
 | crash | what is on disk |
 |---|---|
@@ -10,9 +10,16 @@
 import os
 import secrets
 from pathlib import Path
+from typing import Protocol
 
 PRIVATE = 0o600
 PUBLIC = 0o644
+
+
+class Raw(Protocol):
+    """A file without a buffer."""
+
+    def write(self, octets: memoryview, /) -> int | None: ...
 
 
 def replace_file(path: Path, octets: bytes, mode: int = PRIVATE) -> None:
@@ -30,6 +37,16 @@ def replace_file(path: Path, octets: bytes, mode: int = PRIVATE) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def write_all(file: Raw, octets: bytes) -> None:
+    """Write `octets` to a file without a buffer; the system may take a part first, as a disk's last blocks.
+
+    Raises OSError.
+    """
+    view = memoryview(octets)
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def sync_directory(directory: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from p2pcore import params
+from p2pcore.crypto.files import sync_directory
 from p2pcore.dht.contact import Contact
 from p2pcore.errors import Malformed
 from p2pcore.networks import numeric
@@ -33,11 +34,7 @@ def save_contacts(path: Path, contacts: Iterable[Contact]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)
 
 
 def load_contacts(path: Path) -> tuple[Contact, ...]:

@@ -19,6 +19,7 @@ from typing import BinaryIO, Final, TypeVar
 
 from p2pcore import params
 from p2pcore.client.gathered import Gathered
+from p2pcore.crypto.files import sync_directory, write_all
 from p2pcore.errors import NodeFull, Tampered
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class BodyFiles:
         for directory in (self._bodies, self._incoming):
             directory.mkdir(mode=0o700, exist_ok=True)
         for made_in in (self._bodies.parent, self._bodies.parent.parent):
-            _sync_directory(made_in)  # what is in a directory lasts no longer than its own name
+            sync_directory(made_in)  # what is in a directory lasts no longer than its own name
         keep = set(named)
         for path in (*self._incoming.iterdir(), *self._bodies.iterdir()):
             if path.parent == self._incoming or path.name not in keep:
@@ -121,13 +122,13 @@ class BodyFiles:
         file.flush()
         os.fsync(file.fileno())
         path.rename(self._bodies / path.name)
-        _sync_directory(self._bodies)
+        sync_directory(self._bodies)
 
     def _write_whole(self, name: str, octets: bytes) -> None:
         path = self._incoming / name
         try:
             with _create(path) as file:
-                _write_all(file, octets)
+                write_all(file, octets)
                 self._keep(file, path)
         finally:
             path.unlink(missing_ok=True)
@@ -164,7 +165,7 @@ class _Arriving:
         for piece in pieces:
             self._hasher.update(piece)
             self._written += len(piece)
-            _write_all(self._file, piece)
+            write_all(self._file, piece)
 
     def checked(self, last: list[bytes]) -> BinaryIO:
         """Append the `last` pieces and return the file. Raises Tampered where it is not the body, OSError."""
@@ -184,18 +185,3 @@ class _Arriving:
 
 def _create(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", buffering=0)
-
-
-def _write_all(file: BinaryIO, octets: bytes) -> None:
-    """Raises OSError; the system may take a part first, as the last blocks of a disk."""
-    view = memoryview(octets)
-    while view:
-        view = view[file.write(view) :]
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
