@@ -28,7 +28,7 @@ from gateway.outbound.replies import parse_reply
 from gateway.outbound.session import FAILURES, Session, Timeouts
 from gateway.outbound.sts_policy import Policy
 from p2pcore.crypto.tls import verifying_context
-from p2pcore.networks import is_loopback
+from p2pcore.networks import is_loopback, numeric
 
 log = structlog.get_logger("mail")
 
@@ -261,8 +261,4 @@ def _tls_name(target: Target) -> str:
 
 
 def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return host.startswith("[")
-    return True
+    return host.startswith("[") or numeric(host.strip("[]")) is not None

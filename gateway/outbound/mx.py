@@ -14,6 +14,7 @@ from gateway.outbound.errors import NotDelivered
 from gateway.resolver import Answer
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import CannotKnow
+from p2pcore.networks import numeric
 
 SMTP_PORT = 25
 _MISCONFIGURED = "4.3.5"  # RFC 3463 §3.4: system incorrectly configured
@@ -152,22 +153,21 @@ class MailExchangers:
         return port in self._own_ports and _is_local(address)
 
     async def _addresses(self, host: str) -> tuple[str, ...] | CannotKnow:
+        literal = numeric(host)
+        if literal is not None:
+            return (literal,)
         try:
-            return (_address(host),)
-        except ValueError:
-            pass
-        try:
-            return tuple(map(_address, (await self._dns.addresses(host)).values))
+            # IPv4 inside IPv6 (RFC 4291 §2.5.5.2) as the IPv4 that is dialled
+            return tuple(filter(None, map(numeric, (await self._dns.addresses(host)).values)))
         except CannotKnow as failure:
             return failure
 
     def _literal(self, domain: str) -> Target:
         """Return the endpoint that an address literal means (RFC 5321 §4.1.3). Raises NotDelivered."""
         text = domain.strip("[]")
-        try:
-            address = _address(text[5:] if text.startswith("ipv6:") else text)
-        except ValueError:
-            raise NotDelivered("5.1.2", f"address literal {domain} does not parse") from None
+        address = numeric(text[5:] if text.startswith("ipv6:") else text)
+        if address is None:
+            raise NotDelivered("5.1.2", f"address literal {domain} does not parse")
         if not _is_unicast(address):
             raise NotDelivered("5.1.2", f"{domain} is no host's address")
         if self._is_own(address, self._port):
@@ -183,16 +183,6 @@ def exchanges(domain: str, records: Sequence[tuple[int, str]]) -> list[Exchange]
     if not named:
         raise NotDelivered("5.1.10", f"domain {domain} takes no mail (null MX)")  # RFC 7505 §3, §5
     return named
-
-
-def _address(text: str) -> str:
-    """Return an IP address in its one form; IPv4 inside IPv6 (RFC 4291 §2.5.5.2) as the IPv4 that is dialled.
-
-    Raises ValueError.
-    """
-    address = ipaddress.ip_address(text)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
 
 
 def _is_unicast(address: str) -> bool:
