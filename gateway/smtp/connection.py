@@ -88,14 +88,12 @@ class SmtpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._input.feed(data)
-        if self._work is None and self._turn is None:
-            self._go_on()
+        self._look()
 
     def eof_received(self) -> bool:
         """A client that has sent all it wants may still read the replies, but not over TLS (asyncio cannot)."""
         self._input.end()
-        if self._work is None and self._turn is None:
-            self._go_on()
+        self._look()
         return self.cipher is None
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -113,6 +111,10 @@ class SmtpConnection(asyncio.Protocol):
         self._is_full = False
         if self._written is not None and not self._written.done():
             self._written.set_result(None)
+        self._look()
+
+    def _look(self) -> None:
+        """Go on, unless what is under way does so when it is done."""
         if self._work is None and self._turn is None:
             self._go_on()
 

@@ -56,10 +56,6 @@ class ClientInput:
         self.has_ended = True
         self._wake()
 
-    def has_line(self) -> bool:
-        """Return whether a whole command line is here already."""
-        return self.pending > 0 and self._line_end() >= 0
-
     def line(self, limit: int) -> bytes | None:
         """Return the next line with its LF, None where its end is not here. Raises LineTooLong once that is here."""
         end = self._line_end() if self.pending else -1
