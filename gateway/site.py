@@ -125,10 +125,7 @@ class Site:
 
     def unseal_keys(self) -> tuple[Path, ...]:
         """Let every private key here lie open until the next start; return the files. Raises ConfigurationError."""
-        files = self.key_files()
-        for path in files:
-            with _named(path, "keys.passphrase"):
-                self.keys.read(path)  # none is changed unless all can be
+        files = self._keys_that_open()
         for path in files:
             with _named(path, "keys.passphrase"):
                 self.keys.unseal(path)
@@ -136,13 +133,17 @@ class Site:
 
     def seal_keys(self) -> None:
         """Put every private key that lies open under the passphrase, if there is one. Raises ConfigurationError."""
+        for path in self._keys_that_open():
+            with _named(path, "keys.passphrase"):
+                self.keys.seal(path)
+
+    def _keys_that_open(self) -> tuple[Path, ...]:
+        """Return `key_files`, all of which open: none is changed unless all can be. Raises ConfigurationError."""
         files = self.key_files()
         for path in files:
             with _named(path, "keys.passphrase"):
-                self.keys.read(path)  # what is under another passphrase says so before one more is under this
-        for path in files:
-            with _named(path, "keys.passphrase"):
-                self.keys.seal(path)
+                self.keys.read(path)
+        return files
 
     def _is_open(self) -> bool:
         """Return whether no private key here is under a passphrase."""
