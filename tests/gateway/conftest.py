@@ -1,5 +1,6 @@
-"""A founded site for every test that asks for one."""
+"""A founded site, or another domain's MTA, for every test that asks for one."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from gateway.founding import found_domain
 from gateway.site import Site
 from p2pcore import params
 from tests.gateway import sites
+from tests.support.fake_mta import FakeMta
 
 
 @pytest.fixture
@@ -29,6 +31,15 @@ def _founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(tmp_path: Path, _founded: Path, weak_passphrases: None) -> Site:
     """A domain founded on this machine: node, gateway, agent and directory, no user yet."""
     return sites.copied(_founded, tmp_path / "site")
+
+
+@pytest.fixture
+async def mta() -> AsyncIterator[FakeMta]:
+    """Another domain's MTA, up."""
+    mta = FakeMta()
+    await mta.start()
+    yield mta
+    await mta.stop()
 
 
 def _weaken(patch: pytest.MonkeyPatch) -> None:

@@ -138,18 +138,7 @@ class Domain:
 
     def _endpoints(self, host: str) -> list[str]:
         return [
-            f'node.listen="{host}:{NODE_PORT}"',
-            f'smtp.listen=["{host}:{SMTP_PORT}"]',
-            f'imap.listen=["{host}:{IMAP_PORT}"]',
-            f'submission.listen=["{host}:{SUBMISSION_PORT}"]',
-            f'relay.listen=["{host}:{RELAY_PORT}"]',
-            f'relay.advertise="{host}:{RELAY_PORT}"',
-            "imaps.listen=[]",
-            "submissions.listen=[]",
-            f'outbound.resolvers=["{self.resolver}"]',
-            f"outbound.port={REMOTE_PORT}",
-            "outbound.retry_first=1",
-            "outbound.retry_last=1",
+            *endpoints(host, self.resolver, REMOTE_PORT),
             "sync.keep_days=0",  # so that it can be seen when the network has forgotten a message
         ]
 
@@ -181,6 +170,24 @@ class Domain:
     def kill_all(self) -> None:
         for machine in self.machines:
             machine.kill()
+
+
+def endpoints(host: str, resolver: Endpoint, mx_port: int) -> list[str]:
+    """Return settings that put every listener on `host`, where DNS is `resolver` and other MTAs are at `mx_port`."""
+    return [
+        f'node.listen="{host}:{NODE_PORT}"',
+        f'smtp.listen=["{host}:{SMTP_PORT}"]',
+        f'imap.listen=["{host}:{IMAP_PORT}"]',
+        f'submission.listen=["{host}:{SUBMISSION_PORT}"]',
+        f'relay.listen=["{host}:{RELAY_PORT}"]',
+        f'relay.advertise="{host}:{RELAY_PORT}"',
+        "imaps.listen=[]",
+        "submissions.listen=[]",
+        f'outbound.resolvers=["{resolver}"]',
+        f"outbound.port={mx_port}",
+        "outbound.retry_first=1",
+        "outbound.retry_last=1",
+    ]
 
 
 def p2pmail(machine: Machine, *words: str) -> str:

@@ -17,13 +17,10 @@ from gateway.founding import found_domain
 from p2pcore.endpoint import Endpoint
 from tests.harness.machines import (
     DNS_PORT,
-    IMAP_PORT,
-    NODE_PORT,
     PASSWORD,
-    RELAY_PORT,
     SMTP_PORT,
-    SUBMISSION_PORT,
     Machine,
+    endpoints,
     p2pmail,
 )
 from tests.harness.mail import SENDER, Reader, message, new_token, send, wait_until_accepting
@@ -51,22 +48,8 @@ class Both:
         self.sites = {ONE: self.process, TWO: further}
 
     def _founded(self, domain: str, directory: Path, host: str, *overrides: str) -> Machine:
-        endpoints = [
-            f'node.listen="{host}:{NODE_PORT}"',
-            f'smtp.listen=["{host}:{SMTP_PORT}"]',
-            f'smtp.hostname="{HOST}"',
-            f'imap.listen=["{host}:{IMAP_PORT}"]',
-            f'submission.listen=["{host}:{SUBMISSION_PORT}"]',
-            f'relay.listen=["{host}:{RELAY_PORT}"]',
-            f'relay.advertise="{host}:{RELAY_PORT}"',
-            "imaps.listen=[]",
-            "submissions.listen=[]",
-            f'outbound.resolvers=["{self.resolver}"]',
-            f"outbound.port={SMTP_PORT}",
-            "outbound.retry_first=1",
-            "outbound.retry_last=1",
-        ]
-        raw = configuration.with_overrides({"domain": {"name": domain}}, [*endpoints, *overrides])
+        settings = [*endpoints(host, self.resolver, SMTP_PORT), f'smtp.hostname="{HOST}"', *overrides]
+        raw = configuration.with_overrides({"domain": {"name": domain}}, settings)
         machine = Machine(directory, host)
         found_domain(directory, configuration.check(raw, "harness"))
         alice, team = f"alice@{domain}", f"team-{domain.partition('.')[0]}@{domain}"

@@ -1,7 +1,6 @@
 """The MX hosts beside the domain's own MTA-STS policy, from a fake MTA with and without a certificate that fits."""
 
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ from tests.support.fake_mta import FakeMta
 
 HOST = "mx1.example.org"
 ZONE = Zone("example.org", HOST, {HOST: ("127.0.0.1",)})
-
-
-@pytest.fixture
-async def mta() -> AsyncIterator[FakeMta]:
-    mta = FakeMta()
-    await mta.start()
-    yield mta
-    await mta.stop()
 
 
 def trusting(directory: Path, mta: FakeMta, *names: str, age: int = 0) -> ssl.SSLContext:

@@ -13,14 +13,6 @@ from tests.support.fake_mta import FakeMta
 
 
 @pytest.fixture
-async def mta() -> AsyncIterator[FakeMta]:
-    mta = FakeMta()
-    await mta.start()
-    yield mta
-    await mta.stop()
-
-
-@pytest.fixture
 async def reach() -> AsyncIterator[Reach]:
     dns = FakeDns("outside.example MX 10 mx.outside.example\nmx.outside.example A 127.0.0.1\nempty.example A 127.0.0.1")
     await dns.start()

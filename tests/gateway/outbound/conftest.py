@@ -10,7 +10,6 @@ from gateway.outbound.queue import Queue
 from p2pcore.crypto.tls import make_server_certificate, server_context
 from tests.gateway.outbound.world import KEY
 from tests.support.fake_dns import FakeDns
-from tests.support.fake_mta import FakeMta
 from tests.support.identities import ManualClock
 
 
@@ -25,14 +24,6 @@ async def queue(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Queue]:
     await queue.open()
     yield queue
     await queue.close()
-
-
-@pytest.fixture
-async def mta() -> AsyncIterator[FakeMta]:
-    mta = FakeMta()
-    await mta.start()
-    yield mta
-    await mta.stop()
 
 
 @pytest.fixture

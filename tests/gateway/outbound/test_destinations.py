@@ -1,6 +1,7 @@
 """Connections per destination, their reuse, and the pause where nobody answers."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import dkim
@@ -73,19 +74,29 @@ async def test_connections_at_once_are_bounded(
     await destinations.stop()
 
 
-async def test_a_stale_connection_costs_nothing(
-    queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock
-) -> None:
-    """A remote that hangs up at the second MAIL gets the second message over a new connection."""
-    destinations = Destinations(connections, None, clock, per_destination=1)
+async def outcomes_of_two(
+    queue: Queue, mta: FakeMta, destinations: Destinations, between: Callable[[], None]
+) -> list[str]:
+    """Deliver two messages; `between` happens while the remote has the first one's content and has not answered."""
     first, second = await units(queue, 2)
     mta.hold = asyncio.Event()
     delivering = asyncio.gather(destinations.deliver(first), destinations.deliver(second))
     await mta.at_dot.wait()
-    mta.drop_at, mta.drops = "MAIL", 1
+    between()
     mta.hold.set()
-    results = await delivering
-    assert [attempts[0].outcome for attempts in results] == ["delivered", "delivered"]
+    return [attempts[0].outcome for attempts in await delivering]
+
+
+async def test_a_stale_connection_costs_nothing(
+    queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock
+) -> None:
+    """A remote that hangs up at the second MAIL gets the second message over a new connection."""
+
+    def hang_up() -> None:
+        mta.drop_at, mta.drops = "MAIL", 1
+
+    destinations = Destinations(connections, None, clock, per_destination=1)
+    assert await outcomes_of_two(queue, mta, destinations, hang_up) == ["delivered", "delivered"]
     assert mta.connections == 2
     await destinations.stop()
 
@@ -348,14 +359,12 @@ async def test_a_remote_that_has_had_enough_gets_the_rest_over_another_connectio
     queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock
 ) -> None:
     """RFC 5321 §3.8: 421 to a later MAIL ends that connection, and is no answer about the message."""
+
+    def have_had_enough() -> None:
+        mta.once["MAIL"] = "421 4.7.0 too many messages over this connection"
+
     destinations = Destinations(connections, None, clock, per_destination=1)
-    first, second = await units(queue, 2)
-    mta.hold = asyncio.Event()
-    delivering = asyncio.gather(destinations.deliver(first), destinations.deliver(second))
-    await mta.at_dot.wait()
-    mta.once["MAIL"] = "421 4.7.0 too many messages over this connection"
-    mta.hold.set()
-    assert [attempts[0].outcome for attempts in await delivering] == ["delivered", "delivered"]
+    assert await outcomes_of_two(queue, mta, destinations, have_had_enough) == ["delivered", "delivered"]
     assert mta.connections == 2
     await destinations.stop()
 
