@@ -39,7 +39,7 @@ class CommandLoop(SmtpConnection):
                 self._send()
                 self._turn = self.loop.call_soon(self._go_on)
                 return
-            elif not self._run_next():
+            elif not self._input.pending or not self._run_next():
                 break
             else:
                 has_run = True

@@ -56,7 +56,7 @@ class SmtpConnection(asyncio.Protocol):
         self._over: asyncio.Future[None] | None = None  # somebody waits for that
         self._deadline: float | None = None  # the loop's time
         self._timer: asyncio.TimerHandle | None = None
-        self._fruitful = 0.0  # the loop's time of the beginning, or of the last mail kept
+        self._fruitless = 0.0  # the loop's time at which a session that keeps no mail ends
 
     # --- life ---
 
@@ -82,7 +82,7 @@ class SmtpConnection(asyncio.Protocol):
         except Refusal as refusal:
             self._say_goodbye(refusal.reply)
             return
-        self._fruitful = self.loop.time()
+        self.note_mail()
         self.reply(replies.greeting(self._shared.settings.hostname))
         self._go_on()
 
@@ -239,13 +239,11 @@ class SmtpConnection(asyncio.Protocol):
         self._deadline = None
 
     def note_mail(self) -> None:
-        """A mail was kept: the session has been of use."""
-        self._fruitful = self.loop.time()
+        """A mail was kept, or may be yet: the session has been of use."""
+        self._fruitless = self.loop.time() + self._shared.settings.limits.fruitless_timeout / 1_000
 
     def _arm_for_command(self) -> None:
-        now = self.loop.time()
-        fruitless = self._fruitful + self._shared.settings.limits.fruitless_timeout / 1_000
-        self._arm_until(max(now, min(now + self.patience() / 1_000, fruitless)))
+        self._arm_until(min(self.loop.time() + self.patience() / 1_000, self._fruitless))
 
     def _arm_until(self, deadline: float) -> None:
         self._deadline = deadline

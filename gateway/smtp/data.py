@@ -133,11 +133,11 @@ def _line_ends(piece: bytes) -> tuple[str, ...]:
 class HeaderScanner:
     """Keeps the header section of the content that passes by, up to MAX_HEADER_SCAN octets (then it `is_cut`)."""
 
-    _END = re.compile(rb"(?:\A|\r\n)\r\n")
-    _RECEIVED = re.compile(rb"(?:\A|\n)received[ \t]*:", re.IGNORECASE)
+    _END = b"\r\n\r\n"
+    _RECEIVED = re.compile(rb"\nreceived[ \t]*:", re.IGNORECASE)  # "(?:\A|\n)…" takes twenty times as long
 
     def __init__(self) -> None:
-        self._octets = bytearray()
+        self._octets = bytearray(b"\r\n")  # nobody sent them; so every field, and the end, stands behind a line's end
         self.is_complete = False
         self.is_cut = False
 
@@ -146,20 +146,21 @@ class HeaderScanner:
         if self.is_complete:
             return piece
         before = len(self._octets)
-        self._octets += piece[: params.MAX_HEADER_SCAN - before]
-        end = self._END.search(self._octets, max(0, before - 3))
-        if end is not None:
-            del self._octets[end.end() :]
+        self._octets += piece[: params.MAX_HEADER_SCAN + 2 - before]
+        found = self._octets.find(self._END, max(0, before - 3))
+        if found >= 0:
+            end = found + len(self._END)
+            del self._octets[end:]
             self.is_complete = True
-            return piece[end.end() - before :]
-        if len(self._octets) >= params.MAX_HEADER_SCAN:
+            return piece[end - before :]
+        if len(self._octets) >= params.MAX_HEADER_SCAN + 2:
             self.is_complete = self.is_cut = True
         return b""
 
     @property
     def octets(self) -> bytes:
         """The header section, with the empty line that ends it where there is one."""
-        return bytes(self._octets)
+        return bytes(self._octets[2:])
 
     def received_fields(self) -> int:
         """Return how many Received fields the header holds (RFC 5321 §6.3)."""

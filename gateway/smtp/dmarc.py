@@ -17,7 +17,7 @@ MAX_FROM_DOMAINS = 4  # a header with more authors' domains than this is no mail
 _REQUESTS: dict[str, Request] = {"none": "none", "quarantine": "quarantine", "reject": "reject"}
 _TAG = re.compile(r"\s*([A-Za-z]+)\s*=\s*([!-:<-~]*)\s*\Z")
 _PERCENT = re.compile(r"[0-9]{1,3}\Z")  # RFC 7489 §6.4: dmarc-percent
-_FROM = re.compile(rb"(?:\A|\n)from[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
+_FROM = re.compile(rb"\nfrom[ \t]*:((?:[^\r\n]+|\r\n[ \t])*)", re.IGNORECASE)  # with "(?:\A|\n)" twenty times as slow
 _HOST = re.compile(rb"@[ \t]*([^\s\"(),:;<>@\[\]]+)")
 
 
@@ -72,7 +72,7 @@ def author_domains(header: bytes) -> tuple[str, ...]:
     Raises Malformed where a field shows what may be an address and none is usable, or too many are. A message with
     several is judged by each of them, so that a second From field cannot hide the first.
     """
-    values = [found.replace(b"\r\n", b"") for found in _FROM.findall(header)]
+    values = [found.replace(b"\r\n", b"") for found in _FROM.findall(b"\n" + header)]
     hosts: list[bytes | None] = []
     for value in values:
         simple = simple_addresses(value)

@@ -64,7 +64,7 @@ class ClientInput:
                 self._is_discarding = True
             if self._is_discarding:
                 self._take(self.pending)
-            else:
+            elif self._is_paused:
                 self._resume()
             return None
         line = self._take(end + 1)
@@ -131,7 +131,8 @@ class ClientInput:
         """Wait until octets arrive. Raises ClientGone."""
         if self.has_ended:
             raise ClientGone
-        self._resume()
+        if self._is_paused:
+            self._resume()
         self._news = self._loop.create_future()
         try:
             await self._news
@@ -143,6 +144,7 @@ class ClientInput:
             self._news.set_result(None)
 
     def _resume(self) -> None:
-        if self._is_paused and self._source is not None and self.pending <= self.high_water // 2:
+        """Let a client that is paused go on, if few octets enough are left."""
+        if self._source is not None and self.pending <= self.high_water // 2:
             self._is_paused = False
             self._source.resume_reading()

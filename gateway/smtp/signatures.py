@@ -18,7 +18,7 @@ from gateway.smtp.body_hashes import BodyHashes, BodyRule
 from gateway.smtp.sender_policy import Dns
 from p2pcore.errors import CannotKnow
 
-_FIELD = re.compile(rb"(?:\A|\n)dkim-signature[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
+_FIELD = re.compile(rb"\ndkim-signature[ \t]*:((?:[^\r\n]+|\r\n[ \t])*)", re.IGNORECASE)
 _LENGTH = re.compile(rb"[0-9]{1,18}\Z")  # RFC 6376 §3.5 allows 76 digits; no body has so many octets
 
 
@@ -47,16 +47,13 @@ class SignatureField:
 
 def is_signed(header: bytes) -> bool:
     """Return whether a header section holds a DKIM-Signature."""
-    # the name alone is looked for first: the expression takes ten times as long
-    return b"dkim-signature" in header.lower() and _FIELD.search(header) is not None
+    return _FIELD.search(b"\n" + header) is not None
 
 
 def signature_fields(header: bytes) -> list[SignatureField]:
     """Return the DKIM-Signatures of a header section, MAX_SIGNATURES at most."""
     found: list[SignatureField] = []
-    if not is_signed(header):
-        return found
-    for value in _FIELD.findall(header)[: params.MAX_SIGNATURES]:
+    for value in _FIELD.findall(b"\n" + header)[: params.MAX_SIGNATURES]:
         try:
             tags = parse_tag_value(value)
         except InvalidTagValueList:

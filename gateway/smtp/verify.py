@@ -27,6 +27,8 @@ from p2pcore.errors import CannotKnow, Malformed
 
 T = TypeVar("T")
 
+_BY_WEIGHT: tuple[Disposition, ...] = get_args(Disposition)
+
 
 class Verification(Struct, frozen=True):
     """`results` go into Authentication-Results; `spf`, `dkim`, `dmarc` are their summaries for the verdicts."""
@@ -127,8 +129,7 @@ class Verifier:
         """Return the strictest verdict of the domains in From (RFC 7489 §6.6)."""
         checked = [Checked(one.result, one.domain) for one in signatures]
         verdicts = [self._judge(author, found, spf, checked, unknown=unknown) for author, found in policies]
-        order = get_args(Disposition)
-        return max(verdicts, key=lambda verdict: (order.index(verdict[1]), verdict[0].result != "pass"))
+        return max(verdicts, key=lambda verdict: (_BY_WEIGHT.index(verdict[1]), verdict[0].result != "pass"))
 
     def _judge(
         self,
