@@ -6,6 +6,9 @@ between fsync     a file in bodies/ that no row names, removed
 and row
 after the row     the object is held
 after a row went  a file that no row names, removed
+
+A file that a row names and that is lost, by whatever happened to the disk, is noticed at the start: the object is not
+held, until its body comes again or the file is found (objects.match_files).
 """
 
 import asyncio
@@ -36,16 +39,20 @@ class BodyFiles:
         self._incoming = directory / "incoming"
         self._threads = ThreadPoolExecutor(_THREADS, "node-files")
 
-    def open(self, named: Iterable[str]) -> None:
-        """Make the directories; remove what never became, or no longer is, the body of an object. Blocking."""
+    def open(self, named: Iterable[str]) -> frozenset[str]:
+        """Make the directories; remove what never became, or no longer is, the body of an object. Blocking.
+
+        Return those of `named` that are there.
+        """
         for directory in (self._bodies, self._incoming):
             directory.mkdir(mode=0o700, exist_ok=True)
         for made_in in (self._bodies.parent, self._bodies.parent.parent):
             sync_directory(made_in)  # what is in a directory lasts no longer than its own name
-        keep = set(named)
-        for path in (*self._incoming.iterdir(), *self._bodies.iterdir()):
-            if path.parent == self._incoming or path.name not in keep:
-                path.unlink()
+        there = {path.name: path for path in self._bodies.iterdir()}
+        kept = frozenset(named) & there.keys()
+        for path in (*self._incoming.iterdir(), *(path for name, path in there.items() if name not in kept)):
+            path.unlink()
+        return kept
 
     def close(self) -> None:
         """Wait for what is being written."""

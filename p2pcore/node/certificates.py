@@ -1,7 +1,5 @@
 """The certificates of whoever signed something held here, and how much of the disk each may fill."""
 
-from typing import Final
-
 import apsw
 
 from p2pcore.crypto.certificates import Certificate
@@ -9,13 +7,6 @@ from p2pcore.errors import NodeFull, NotFound
 from p2pcore.node.schema import unused
 from p2pcore.node.settings import NodeSettings
 from p2pcore.node.storage import Transaction
-
-_UNUSED: Final = """
-    DELETE FROM certificates WHERE fingerprint NOT IN (
-        SELECT signer FROM objects UNION SELECT signer FROM entries UNION SELECT signer FROM acknowledgements
-        UNION SELECT signer FROM versions UNION SELECT signer FROM heads
-    ) RETURNING fingerprint
-"""
 
 
 def keep(transaction: Transaction, certificate: Certificate) -> None:
@@ -36,9 +27,15 @@ def ask(db: apsw.Connection, fingerprint: bytes) -> bytes:
 
 
 def drop_unused(transaction: Transaction) -> None:
-    """Drop the certificates of those who signed nothing that is held here."""
-    for (fingerprint,) in transaction.db.execute(_UNUSED).fetchall():
-        transaction.ledger.certificates.discard(fingerprint)
+    """Drop the certificates of those who signed nothing that is held here.
+
+    Whatever is held counts octets of its signer, heads alone do not.
+    """
+    ledger = transaction.ledger
+    of_heads = {signer for (signer,) in transaction.db.execute("SELECT signer FROM heads")}
+    unused = {signer for signer in ledger.certificates - of_heads if not ledger.octets_of.get(signer)}
+    transaction.db.executemany("DELETE FROM certificates WHERE fingerprint = ?", [(signer,) for signer in unused])
+    ledger.certificates -= unused
 
 
 def check_room(transaction: Transaction, settings: NodeSettings, certificate: Certificate, octets: int) -> None:

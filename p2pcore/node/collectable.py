@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Collectable:
-    """Row `number`, held under `key`; `place` is where it stands among its kind, least recently used first.
+    """What `identity` names, held under `key`; `place` is where it stands among its kind, least recently used first.
 
     `octets` is what the quota gets back.
     """
 
-    number: int
     identity: bytes
     key: bytes
     place: tuple[int, int]

@@ -203,19 +203,19 @@ class Collector:
 
     async def _remove(self, kind: Kind, items: Sequence[Collectable]) -> int:
         """Remove of these, in order, what it takes to reach the goal; return how many went."""
-        numbers = []
+        identities = []
         held = self._service.storage.octets
         for item in items:
             if held > self._goal:
-                numbers.append(item.number)
+                identities.append(item.identity)
                 held -= item.octets
 
         def work(transaction: Transaction) -> tuple[int, tuple[str, ...]]:
             if kind == "object":
-                return objects.collect(transaction, numbers)
-            return inboxes.collect(transaction, numbers), ()
+                return objects.collect(transaction, identities)
+            return inboxes.collect(transaction, identities), ()
 
-        if not numbers:
+        if not identities:
             return 0
         gone, files = await self._service.storage.write(work)
         await self._service.bodies.remove(files)

@@ -1,7 +1,6 @@
 """Who is asking: every request's signature (RFC 9421), before anything of its body is read."""
 
 import asyncio
-import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,8 +73,3 @@ class Gate:
                 raise
             self._service.admission.recall(bytes.fromhex(named.group()))
             return self._verify(method, url, headers)
-
-
-def sha256(octets: bytes) -> bytes:
-    """Return the SHA-256 of `octets`."""
-    return hashlib.sha256(octets).digest()

@@ -10,12 +10,14 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from p2pcore import names, params
-from p2pcore.client.framing import MAX_STATEMENT, OBJECT_HEADER
-from p2pcore.errors import Malformed, NotFound, Tampered, Unreachable
+from p2pcore.client.framing import MAX_STATEMENT, OBJECT_HEADER, TIME_HEADER
+from p2pcore.errors import Malformed, NotFound, Tampered, TemporaryFailure, Unreachable
 from p2pcore.node import objects, queries, reading, versioned
+from p2pcore.node.admitted import Admitted
 from p2pcore.node.bodies import INLINE
-from p2pcore.node.gate import Caller, sha256
+from p2pcore.node.gate import Caller
 from p2pcore.node.operations import Writing
+from p2pcore.node.reading import sha256
 from p2pcore.node.service import Service
 from p2pcore.records import (
     Deletion,
@@ -45,7 +47,7 @@ class Handlers:
     async def batch(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
         """POST /v1/batch."""
         octets = await reading.whole(request, params.MAX_BATCH)
-        caller.check(await asyncio.to_thread(sha256, octets) if len(octets) > 4 * reading.LARGE else sha256(octets))
+        caller.check(await reading.digest_of(octets))
         reply = await self._service.batch(octets, caller.certificate, caller.created)
         return web.Response(body=encode(reply), content_type=_OCTETS)
 
@@ -59,7 +61,7 @@ class Handlers:
             case VersionStatement():
                 reading.check_key(request, names.key_of(signed.statement.identifier))
                 content = await reading.rest(request, len(prefix), params.MAX_DOMAIN_RECORD)
-                caller.check(sha256(prefix + content))
+                caller.check(await reading.digest_of(prefix + content))
                 await self._apply(Publish(PublishedVersion(signed, content)), caller)
             case statement:
                 raise Malformed(f"{type(statement).__name__} is nothing to store")
@@ -96,8 +98,8 @@ class Handlers:
         await self._service.nonces.settle(caller.created)
         if isinstance(query, queries.VersionQuery):
             kind, identifier = query.kind, query.identifier
-            published = await self._service.storage.read(lambda db: versioned.resolve(db, kind, identifier))
-            return web.Response(body=encode(published), content_type=_OCTETS)
+            octets = await self._service.storage.read(lambda db: encode(versioned.resolve(db, kind, identifier)))
+            return web.Response(body=octets, content_type=_OCTETS)
         digest = query.digest
         found = await self._service.storage.read(lambda db: objects.find(db, key, digest))
         self._service.uses.note(found.number)
@@ -129,14 +131,22 @@ class Handlers:
                 raise Tampered("the object does not match its statement's digest")
             await service.step(service.operations.store(admitted, octets=octets), caller.created)
             return
-        wanted = await service.storage.read(lambda db: objects.is_wanted(db, admitted.identity))
-        await service.clear(size if wanted else 0)
-        with service.room(size if wanted else 0, admitted.certificate):
+        if not await self._is_wanted(admitted):
+            await reading.in_time(reading.compare(request, size, admitted.statement.digest), size)
+            await service.nonces.settle(caller.created)
+            if await self._is_wanted(admitted):
+                raise TemporaryFailure("the object went while it came again")
+            return
+        await service.clear(size)
+        with service.room(size, admitted.certificate):
             # Every octet is bound already, the statement's by its signature, the body's by the digest in it: a second
             # pass over a large body for Content-Digest would tell nothing more
             receiving = service.bodies.receive(reading.arriving(request), size, admitted.statement.digest)
             file = await reading.in_time(receiving, size)
             await service.step(service.operations.store(admitted, file=file), caller.created, file)
+
+    async def _is_wanted(self, admitted: Admitted[ObjectStatement]) -> bool:
+        return await self._service.storage.read(lambda db: objects.is_wanted(db, admitted.identity))
 
     async def _apply(self, operation: Publish, caller: Caller) -> None:
         step = await self._on_thread(lambda: self._service.operations.check_all((operation,), caller.certificate)[0])
@@ -151,7 +161,8 @@ class Handlers:
         try:
             part = queries.parse_range(asked, found.size) if asked else None
         except Malformed as failure:
-            headers = {"Content-Range": f"bytes */{found.size}"}  # RFC 9110 §14.4
+            time = str(self._service.nonces.time())
+            headers = {"Content-Range": f"bytes */{found.size}", TIME_HEADER: time}  # RFC 9110 §14.4
             return web.Response(status=416, text=f"Malformed: {failure}", headers=headers)
         start, stop = part or (0, found.size)
         response = web.StreamResponse(status=206 if part else 200)
@@ -174,12 +185,12 @@ class Handlers:
                     await reading.in_time(response.write(piece), len(piece))
                 except Unreachable as failure:
                     _log.info("body of object %s is not taken: %s", reading.key_of(request).hex(), failure)
-                    _abort(request)
+                    reading.abort(request)
                     return response
                 piece = await anext(pieces, b"")
         if left:
             _log.error("body of object %s is %d octets short on disk", reading.key_of(request).hex(), left)
-            _abort(request)  # else the client would wait for the rest
+            reading.abort(request)  # else the client would wait for the rest
         await response.write_eof()
         return response
 
@@ -193,8 +204,3 @@ class Handlers:
 
     async def _on_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._service.threads, function)
-
-
-def _abort(request: web.BaseRequest) -> None:
-    if request.transport is not None:
-        request.transport.abort()

@@ -4,12 +4,13 @@ from typing import Final
 
 import apsw
 
-_MOST: Final = 10_000  # inboxes whose counts are kept
+_MOST: Final = 10_000  # inboxes whose counts are remembered
 
 _WRITE: Final = """
     INSERT INTO inboxes VALUES (?1, ?2, ?3, 0)
     ON CONFLICT (inbox_key) DO UPDATE SET entries = entries + ?2, octets = octets + ?3
 """
+_DROP: Final = "DELETE FROM inboxes WHERE inbox_key = ? AND entries = 0 AND octets = 0 AND last_read = 0"
 
 
 class InboxCounts:
@@ -23,6 +24,8 @@ class InboxCounts:
         """Return the entries of an inbox and their octets."""
         counts = self._counts.get(inbox_key)
         if counts is None:
+            if len(self._counts) >= _MOST:
+                self._counts.clear()
             row = db.execute("SELECT entries, octets FROM inboxes WHERE inbox_key = ?", (inbox_key,)).get
             written = row if isinstance(row, tuple) else (0, 0)
             counts = self._counts[inbox_key] = _sum(written, self._changes.get(inbox_key, (0, 0)))
@@ -36,12 +39,14 @@ class InboxCounts:
             self._counts[inbox_key] = _sum(self._counts[inbox_key], change)
 
     def flush(self, db: apsw.Connection) -> None:
-        """Write what has changed, inside the transaction that changed it."""
+        """Write what has changed, inside the transaction that changed it.
+
+        An inbox without entries keeps its row only where its owner has read: anybody who may append can make inboxes.
+        """
         if self._changes:
             db.executemany(_WRITE, [(inbox_key, *change) for inbox_key, change in self._changes.items()])
+            db.executemany(_DROP, [(inbox_key,) for inbox_key, (entries, _) in self._changes.items() if entries <= 0])
             self._changes.clear()
-            if len(self._counts) > _MOST:
-                self._counts.clear()
 
 
 def _sum(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:

@@ -184,15 +184,15 @@ def _held(db: apsw.Connection, statement: AcknowledgeStatement) -> int:
 def oldest(db: apsw.Connection, now: int, after: tuple[int, int], limit: int) -> list[Collectable]:
     """Return up to `limit` entries that have not expired, those that came first first, after this place."""
     return [
-        Collectable(number, identity, inbox_key, (0, number), charges.of_entry(octets))
+        Collectable(identity, inbox_key, (0, number), charges.of_entry(octets))
         for number, identity, inbox_key, octets in db.execute(_OLDEST, (after[1], now, limit))
     ]
 
 
-def collect(transaction: Transaction, numbers: Iterable[int]) -> int:
+def collect(transaction: Transaction, identities: Iterable[bytes]) -> int:
     """Drop these entries, which others hold; return how many went."""
     before = transaction.ledger.counts["entries"]
-    _free(transaction, "DELETE FROM entries WHERE number = ?", [(number,) for number in numbers])
+    _free(transaction, "DELETE FROM entries WHERE identity = ?", [(identity,) for identity in identities])
     return before - transaction.ledger.counts["entries"]
 
 

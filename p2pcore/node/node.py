@@ -17,7 +17,7 @@ from p2pcore.crypto.statements import Signer, StatementVerifier
 from p2pcore.crypto.tls import node_server_context
 from p2pcore.crypto.trust import Trust
 from p2pcore.dht.substrate import Substrate
-from p2pcore.node import expiry
+from p2pcore.node import expiry, objects
 from p2pcore.node.admission import Admission
 from p2pcore.node.bodies import BodyFiles
 from p2pcore.node.collection import Collector
@@ -90,7 +90,10 @@ class Node:
         """
         context = node_server_context(self._identity)
         try:
-            await asyncio.to_thread(self._open)
+            files = await asyncio.to_thread(self._open)
+            lost = await self._storage.write(lambda transaction: objects.match_files(transaction, files))
+            if lost:
+                _log.error("%d bodies are not held, since their files in %s are lost", lost, self._settings.directory)
             await self._service.heads.load()
             self.port = await self._server.start(self._settings.listen, context)
         except BaseException:
@@ -146,12 +149,13 @@ class Node:
         """Drop what has expired now; return how many items went."""
         return await expiry.sweep(self._service)
 
-    def _open(self) -> None:
+    def _open(self) -> frozenset[str]:
+        """Open what is on disk; return the files of bodies that are there."""
         self._settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _locked(self._settings.directory / "lock")
         self._storage.open()
         self._nonces.load()
-        self._bodies.open(self._storage.read_now(_files))
+        return self._bodies.open(self._storage.read_now(_files))
 
     def _close(self) -> None:
         self._service.threads.shutdown(wait=True)
@@ -189,7 +193,7 @@ class Node:
             try:
                 await self._service.inbox_reads.write_down()
                 await self._service.uses.write_down()
-            except Exception:  # noqa: BLE001 - logged; they stay in memory for the next time
+            except Exception:  # noqa: BLE001 - logged; reads of inboxes stay in memory for the next time
                 _log.exception("when inboxes and bodies were read could not be written down")
 
 

@@ -5,7 +5,7 @@
     foretold (tombstones     held = 0         fewer than rights    held                 foretold or deleted
       came before the body)
     held                     held = 1 or 2    fewer than rights    held (idempotent)    held or deleted
-    (collected: unknown again, or foretold where it had tombstones)
+    (collected: unknown again, or foretold where it had tombstones; its file lost: as foretold, until the file is found)
     deleted                  held = 0         one for each right   deleted (idempotent) deleted (idempotent)
 
 All end at expiry, those with tombstones TOMBSTONE_GRACE later. Identity, not key, tells objects apart, so another
@@ -13,7 +13,7 @@ digest under the same key is kept beside the first.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ _ABSENT: Final = 0
 _IN_ROW: Final = 1
 _IN_FILE: Final = 2
 _FIND: Final = """
-    SELECT number, signed, size, file FROM objects
+    SELECT number, signed, size, file, octets FROM objects LEFT JOIN bodies ON object = number
     WHERE object_key = ?1 AND held > 0 AND (?2 = x'' OR digest = ?2) ORDER BY number LIMIT 1
 """
 _KNOWN: Final = """
@@ -50,6 +50,11 @@ _EXPIRED_ROWS: Final = """
         AND (expires <= ?2 OR NOT EXISTS (SELECT 1 FROM tombstones WHERE object = objects.number)) LIMIT ?3
     ) RETURNING number, signer, length(signed), rights
 """
+_IN_FILES: Final = """
+    SELECT number, signer, size, file, held, rights > (SELECT count(*) FROM tombstones WHERE object = number)
+    FROM objects WHERE file <> ''
+"""
+_HELD: Final = "SELECT number, signer, size, file, length(signed), rights FROM objects WHERE identity = ? AND held > 0"
 _LEAST_USED: Final = """
     SELECT number, identity, object_key, used, size FROM objects
     WHERE held > 0 AND (used, number) > (?1, ?2) AND expires > ?3 ORDER BY used, number LIMIT ?4
@@ -126,10 +131,8 @@ def find(db: apsw.Connection, object_key: bytes, digest: bytes) -> Found:
     row: Any = db.execute(_FIND, (object_key, digest)).get
     if row is None:
         raise NotFound(f"object {object_key.hex()} is not held here")
-    number, signed, size, file = row
-    octets = b"" if file else db.execute("SELECT octets FROM bodies WHERE object = ?", (number,)).get
-    assert isinstance(octets, bytes)
-    return Found(number, signed, size, octets, file)
+    number, signed, size, file, octets = row
+    return Found(number, signed, size, octets or b"", file)
 
 
 def known(db: apsw.Connection, identities: Sequence[bytes]) -> frozenset[bytes]:
@@ -182,25 +185,40 @@ def record_uses(transaction: Transaction, uses: Mapping[int, int]) -> None:
 def least_used(db: apsw.Connection, now: int, after: tuple[int, int], limit: int) -> list[Collectable]:
     """Return up to `limit` objects held and not expired, least recently used first, after this place in that order."""
     return [
-        Collectable(number, identity, key, (used, number), size)
+        Collectable(identity, key, (used, number), size)
         for number, identity, key, used, size in db.execute(_LEAST_USED, (*after, now, limit))
     ]
 
 
-def collect(transaction: Transaction, numbers: Iterable[int]) -> tuple[int, tuple[str, ...]]:
+def match_files(transaction: Transaction, present: Set[str]) -> int:
+    """Hold the objects whose file is among those `present`, and of those in files no others; return how many do not.
+
+    Their rows go on naming their files, which may be found again: perhaps a file system was not mounted.
+    """
+    db = transaction.db
+    named: list[Any] = db.execute(_IN_FILES).fetchall()
+    for number, signer, size, file, held, wanted in named:
+        found = bool(wanted) and file in present
+        if found == bool(held):
+            continue
+        db.execute("UPDATE objects SET held = ? WHERE number = ?", (_IN_FILE if found else _ABSENT, number))
+        transaction.ledger.add(signer, size if found else -size)
+        transaction.ledger.count("objects", 1 if found else -1)
+    return sum(file not in present for *_, file, _, wanted in named if wanted)
+
+
+def collect(transaction: Transaction, identities: Iterable[bytes]) -> tuple[int, tuple[str, ...]]:
     """Drop these objects, which others hold; return how many went, and the files that no row names any more.
 
     Tombstones of a part of the rights stay, with the row.
     """
     db = transaction.db
     files = []
-    for number in numbers:
-        row: Any = db.execute(
-            "SELECT signer, size, file, length(signed), rights FROM objects WHERE number = ? AND held > 0", (number,)
-        ).get
+    for identity in identities:
+        row: Any = db.execute(_HELD, (identity,)).get
         if row is None:
             continue  # deleted meanwhile
-        signer, size, file, statement, rights = row
+        number, signer, size, file, statement, rights = row
         files.append(file)
         _free_body(transaction, number, signer, size)
         if not _revealed(db, number):

@@ -42,28 +42,32 @@ _SETTLED: Final[dict[Kind, str]] = {
     ),
     "entry": "SELECT 1 FROM marks WHERE entry = ?1 AND NOT EXISTS (SELECT 1 FROM entries WHERE identity = ?1)",
 }
+
+
+def _by_key(key: str, table: str, identity: str = "identity", *, rest: str = "number > ?3", order: str = "1, 2") -> str:
+    """Return the SELECT of what lies under keys, by key and number: the `rest` of key ?2, then what follows up to ?6.
+
+    Two SELECTs, each in the order of an index: a key may have very many.
+    """
+    select = f"SELECT {key}, number, {identity} FROM {table} WHERE expires > ?1"  # noqa: S608 - names given below
+    return f"{select} AND {key} = ?2 AND {rest} UNION ALL {select} AND {key} > ?2 AND {key} <= ?6 ORDER BY {order}"
+
+
 _HELD: Final[dict[Kind, str]] = {
-    "object": (
-        "SELECT identity, object_key FROM objects WHERE held > 0 AND expires > ?1"
-        " AND (object_key, identity) > (?2, ?3) AND object_key <= ?5 ORDER BY object_key, identity"
-    ),
-    "entry": (
-        "SELECT identity, inbox_key FROM entries WHERE expires > ?1"
-        " AND (inbox_key, identity) > (?2, ?3) AND inbox_key <= ?5 ORDER BY inbox_key, identity"
-    ),
-    "acknowledge": (
-        "SELECT identity, inbox_key FROM acknowledgements WHERE expires > ?1"
-        " AND (inbox_key, identity) > (?2, ?3) AND inbox_key <= ?5 ORDER BY inbox_key, identity"
-    ),
-    "deletion": (
-        "SELECT tombstones.identity, object_key FROM tombstones JOIN objects ON number = object WHERE expires > ?1"
-        " AND (object_key, tombstones.identity) > (?2, ?3) AND object_key <= ?5"
-        " ORDER BY object_key, tombstones.identity"
+    "object": _by_key("object_key", "(SELECT * FROM objects WHERE held > 0)"),
+    "entry": _by_key("inbox_key", "entries"),
+    "acknowledge": _by_key("inbox_key", "acknowledgements"),
+    "deletion": _by_key(
+        "object_key",
+        "objects JOIN tombstones ON object = number",
+        "tombstones.identity",
+        rest="number >= ?3 AND (number, tombstones.identity) > (?3, ?4)",
+        order="1, 2, 3",
     ),
     # These have no index by key alone
     "version": (
-        "SELECT identity, object_key FROM versions WHERE expires > ?1"
-        " AND identity > ?3 AND object_key BETWEEN ?4 AND ?5 ORDER BY identity"
+        "SELECT object_key, 0, identity FROM versions WHERE expires > ?1"
+        " AND identity > ?4 AND object_key BETWEEN ?5 AND ?6 ORDER BY identity"
     ),
 }
 
@@ -81,6 +85,7 @@ _STORED: Final[dict[Kind, str]] = {
 }
 
 Place = tuple[int, int]
+Row = tuple[bytes, int, bytes]  # key, number, identity
 _EVERY_NUMBER: Final = (1 << 63) - 1
 
 
@@ -135,16 +140,15 @@ def compare(db: apsw.Connection, kind: Kind, identities: Sequence[bytes]) -> Off
 
 
 def held(
-    db: apsw.Connection, kind: Kind, now: int, span: tuple[bytes, bytes], after: Held | None, limit: int
-) -> list[Held]:
-    """Return up to `limit` unexpired items of this kind with keys in `span` (first, last), those that follow `after`.
+    db: apsw.Connection, kind: Kind, now: int, span: tuple[bytes, bytes], after: Row | None, limit: int
+) -> tuple[list[Held], Row | None]:
+    """Return up to `limit` unexpired items of this kind with keys in `span` (first, last), and the last one's row.
 
-    In order of key and identity, where there is an index for that.
+    They are those that follow the row `after`; None: from the beginning.
     """
     first, last = span
-    key, identity = (after.key, after.identity) if after is not None else (first, b"")
-    rows = db.execute(f"{_HELD[kind]} LIMIT ?6", (now, key, identity, first, last, limit))
-    return [Held(*row) for row in rows]
+    rows = list(db.execute(f"{_HELD[kind]} LIMIT ?7", (now, *(after or (first, 0, b"")), first, last, limit)))
+    return [Held(identity, key) for key, _, identity in rows], rows[-1] if rows else after
 
 
 def stored(db: apsw.Connection, kind: Kind, now: int, after: Place, last: int, limit: int) -> tuple[list[Held], Place]:

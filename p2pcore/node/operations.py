@@ -68,9 +68,9 @@ class Writing(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A checked operation that does not."""
+    """A checked operation that does not; `apply` is told how many octets its value may have, if it can be long."""
 
-    apply: Callable[[apsw.Connection], bytes]
+    apply: Callable[[apsw.Connection, int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +208,8 @@ class Operations:
         admitted = self._admission.statement(AcknowledgeStatement, signed, carrier)
 
         def apply(transaction: Transaction, effects: Effects) -> None:
-            inboxes.acknowledge(
-                transaction, self._settings, admitted
-            )  # wakes nobody: its signer knows, and another can wait
+            # Wakes nobody: its signer knows, and another can wait
+            inboxes.acknowledge(transaction, self._settings, admitted)
 
         return Writing(apply)
 
@@ -235,22 +234,22 @@ class Operations:
 
         return Writing(apply, len(admitted.octets) + len(published.content))
 
-    def _reading(self, operation: Operation, carrier: Certificate) -> Callable[[apsw.Connection], bytes]:
+    def _reading(self, operation: Operation, carrier: Certificate) -> Callable[[apsw.Connection, int], bytes]:
         match operation:
             case Fetch(object_key, digest):
-                return lambda db: self._fetch(db, object_key, digest)
+                return lambda db, most: self._fetch(db, object_key, digest, most)
             case Resolve(kind, identifier):
-                return lambda db: encode(versioned.resolve(db, kind, identifier))
+                return lambda db, _: encode(versioned.resolve(db, kind, identifier))
             case AskInbox(inbox_key):
-                return lambda db: encode(self._inbox_status(db, inbox_key))
+                return lambda db, _: encode(self._inbox_status(db, inbox_key))
             case AskCertificate(fingerprint):
-                return lambda db: certificates.ask(db, fingerprint)
+                return lambda db, _: certificates.ask(db, fingerprint)
             case Offer() | AskSettled() if carrier.role != "node":
                 raise NotAuthorised(f"{carrier.role} asks what only nodes that repair may ask")
             case Offer(kind, identities):
-                return lambda db: encode(offers.compare(db, kind, identities))
+                return lambda db, _: encode(offers.compare(db, kind, identities))
             case AskSettled():
-                return lambda db: encode(proofs.answer(db, operation))
+                return lambda db, _: encode(proofs.answer(db, operation))
         raise Malformed(f"{type(operation).__name__} is not an operation that reads")
 
     def _inbox_status(self, db: apsw.Connection, inbox_key: bytes) -> InboxStatus:
@@ -259,11 +258,13 @@ class Operations:
         status = inboxes.status(db, inbox_key, self._settings.limits, room=room)
         return msgspec.structs.replace(status, last_read=max(status.last_read, self._reads.get(inbox_key, 0)))
 
-    def _fetch(self, db: apsw.Connection, object_key: bytes, digest: bytes) -> bytes:
+    def _fetch(self, db: apsw.Connection, object_key: bytes, digest: bytes, most: int) -> bytes:
         found = objects.find(db, object_key, digest)
-        self._uses.note(found.number)
         if found.size > params.INLINE_BODY:
             raise TooLarge(f"object of {found.size} octets: GET it by itself")
+        if found.size > most:  # nothing is read for nothing: perhaps all who write wait for this
+            raise TooLarge(f"object of {found.size} octets, where {most} are left for this batch's answers")
+        self._uses.note(found.number)
         try:
             octets = self._bodies.path(found.file).read_bytes() if found.file else found.octets
         except FileNotFoundError:

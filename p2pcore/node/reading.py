@@ -1,6 +1,7 @@
 """Bodies of requests, read with bounds of size and time before anything is made of them."""
 
 import asyncio
+import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable
 from typing import Final, TypeVar
@@ -10,12 +11,12 @@ from multidict import MultiMapping
 
 from p2pcore import params
 from p2pcore.client.framing import LENGTH_OCTETS, statement_length
-from p2pcore.errors import Malformed, TooLarge, Unreachable
+from p2pcore.errors import Malformed, Tampered, TooLarge, Unreachable
 from p2pcore.records import SignedStatement, decode
 
 T = TypeVar("T")
 
-LARGE: Final = 64 << 10  # octets above which hashing goes to a thread
+_LARGE: Final = 256 << 10  # octets above which hashing goes to a thread
 KEY_PATH: Final = re.compile(r"/v1/[0-9a-f]{64}\Z")
 
 
@@ -69,6 +70,29 @@ async def arriving(request: web.BaseRequest) -> AsyncIterator[bytes]:
         yield piece
 
 
+def sha256(octets: bytes) -> bytes:
+    """Return the SHA-256 of `octets`."""
+    return hashlib.sha256(octets).digest()
+
+
+async def digest_of(octets: bytes) -> bytes:
+    """Return the SHA-256 of `octets`, which may be many."""
+    return await asyncio.to_thread(sha256, octets) if len(octets) > _LARGE else sha256(octets)
+
+
+async def compare(request: web.BaseRequest, size: int, digest: bytes) -> None:
+    """Read the rest of the body and keep nothing of it. Raises Tampered if it is not `size` octets of this SHA-256."""
+    hasher = hashlib.sha256()
+    received = 0
+    async for piece in arriving(request):
+        received += len(piece)
+        if received > size:
+            break
+        await asyncio.to_thread(hasher.update, piece)
+    if received != size or hasher.digest() != digest:
+        raise Tampered(f"the body is not the {size} octets with digest {digest.hex()}")
+
+
 async def in_time(reading: Awaitable[T], size: int) -> T:
     """Return what `reading` returns within the time that `size` octets may take. Raises Unreachable."""
     seconds = params.REQUEST_TIMEOUT / params.SECOND + size / params.MIN_THROUGHPUT
@@ -77,6 +101,12 @@ async def in_time(reading: Awaitable[T], size: int) -> T:
             return await reading
     except TimeoutError:
         raise Unreachable(f"the body did not pass within {seconds:.0f} s") from None
+
+
+def abort(request: web.BaseRequest) -> None:
+    """Close the request's connection without waiting for anything."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def query_of(request: web.BaseRequest) -> dict[str, str]:

@@ -29,7 +29,7 @@ from p2pcore.node import offers
 from p2pcore.node.changes import EVERY_KEY, Change, Changes
 from p2pcore.node.comparison import Comparison, Round
 from p2pcore.node.neighbourhoods import Neighbourhoods
-from p2pcore.node.offers import Held, Kind, Moment, Place, Stored
+from p2pcore.node.offers import Held, Kind, Moment, Place, Row, Stored
 from p2pcore.node.service import Service
 from p2pcore.node.settings import RepairCounts, Scope
 from p2pcore.records import Greet, Replication
@@ -164,10 +164,10 @@ class Repair:
             await self._walk_stored(current, kind, k, scope)
         else:
             for span in [EVERY_KEY] if scope is None else scope.spans(k):
-                after: Held | None = None
-                while items := await self._held(kind, span, after):
-                    after = items[-1]
+                items, after = await self._held(kind, span, None)
+                while items:
                     await self._comparison.place(current, kind, _concerned(items, k, scope), k)
+                    items, after = await self._held(kind, span, after)
         await self._comparison.finish(current, kind)
 
     async def _walk_stored(self, current: Round, kind: Kind, k: int, scope: Stored) -> None:
@@ -181,7 +181,7 @@ class Repair:
                 return
             await self._comparison.place(current, kind, items, k)
 
-    async def _held(self, kind: Kind, span: tuple[bytes, bytes], after: Held | None) -> list[Held]:
+    async def _held(self, kind: Kind, span: tuple[bytes, bytes], after: Row | None) -> tuple[list[Held], Row | None]:
         now = self._service.clock()
         return await self._service.storage.read(lambda db: offers.held(db, kind, now, span, after, _WALK))
 

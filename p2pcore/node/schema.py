@@ -3,7 +3,8 @@
 table              row means                                                    leaves
 objects            an object statement; held = 0: known by its tombstones only,  expiry (+ TOMBSTONE_GRACE where
                    1: body in `bodies`, 2: body in the file `file`;              tombstoned), collection
-                   `used`: when it was stored or last fetched (ms)
+                   `used`: when it was stored or last fetched (ms); held = 0
+                   with a `file`: this was lost
 bodies             octets of a small body, by objects.number                     last delete right, expiry
 tombstones         a revealed secret of an object's delete right                 with its objects row
 entries            an unacknowledged entry; number = cursor                      acknowledgement, expiry, collection
@@ -11,7 +12,7 @@ acknowledgements   the owner's signed statement; number = cursor, same sequence;
                    `instance`: the agent that it names
 marks              an entry that an acknowledgement names, also one that never   expiry of that acknowledgement
                    came; `acknowledgement`: of several the one that lives longest
-inboxes            counts of an inbox's entries, and when its owner last read    never (a row per inbox)
+inboxes            counts of an inbox's entries, and when its owner last read    last entry, where nobody has read
 versions           the highest version of a certificate or domain record         a higher one, expiry
 certificates       of a signer (DER)                                             with the last thing it signed
 heads              the newest head of a domain                                   a newer one, expiry

@@ -11,17 +11,19 @@ from aiohttp import web
 
 from p2pcore.client.framing import APPEND_INBOX, READ_INBOX, TIME_HEADER
 from p2pcore.endpoint import Endpoint
-from p2pcore.errors import Failure, Malformed
+from p2pcore.errors import Failure, Malformed, Unreachable
 from p2pcore.node.connections import KEEP_ALIVE, Connection, Connections
 from p2pcore.node.gate import Caller, Gate
 from p2pcore.node.handlers import Handlers
-from p2pcore.node.reading import KEY_PATH
+from p2pcore.node.reading import KEY_PATH, abort, in_time
 from p2pcore.node.service import Service
+from p2pcore.node.under_way import UnderWay
 
 Handler = Callable[[web.BaseRequest, Caller], Awaitable[web.StreamResponse]]
 
 READ_BUFFER: Final = 2 << 20  # octets: one wake-up per segment of a large body, not one per 64 KiB
 MAX_FIELD: Final = 16 << 10  # octets of one header field: a certificate in base64 fits
+_PIECE: Final = 256 << 10  # octets of an answer that are written at a time
 STOPPING: Final = 5.0  # seconds that requests under way get at a stop
 
 _log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Server:
         self._gate = gate
         self._service = service
         self._handlers = Handlers(service)
+        self._under_way = UnderWay(service.settings.limits.requests_of_signer)
         self._of_a_key: dict[str, Handler] = {"PUT": self._put, "GET": self._get, "DELETE": self._delete}
         self._runner: web.ServerRunner | None = None
         self._connections: Connections | None = None
@@ -110,9 +113,10 @@ class Server:
         try:
             caller = await self._gate.enter(request)
             connection.known = True
-            if "Expect" in request.headers:
-                await _continue(request)
-            return await handler(request, caller)
+            with self._under_way.another(caller.certificate):
+                if "Expect" in request.headers:
+                    await _continue(request)
+                return await _sent(request, await handler(request, caller))
         except Failure as failure:
             return self._refusal(failure.http_status, f"{type(failure).__name__}: {failure}"[:1_000])
         except web.HTTPException as refusal:
@@ -142,3 +146,28 @@ async def _continue(request: web.BaseRequest) -> None:
         raise web.HTTPExpectationFailed
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0  # else the answer's own header would count as sent
+
+
+async def _sent(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """Send what is left of `response` and return it; who does not take it within the time of its size is cut off.
+
+    In pieces: asyncio's TLS does not let a single write wait, however long it is.
+    """
+    octets = response.body if isinstance(response, web.Response) else None
+    if not isinstance(octets, bytes) or len(octets) <= _PIECE:
+        return response
+    response = web.StreamResponse(status=response.status, headers=response.headers)
+    response.content_length = len(octets)
+    await response.prepare(request)
+    try:
+        await in_time(_write(response, octets), len(octets))
+    except Unreachable as failure:
+        _log.info("answer to %s %s is not taken: %s", request.method, request.path[:100], failure)
+        abort(request)
+    return response
+
+
+async def _write(response: web.StreamResponse, octets: bytes) -> None:
+    for start in range(0, len(octets), _PIECE):
+        await response.write(octets[start : start + _PIECE])
+    await response.write_eof()

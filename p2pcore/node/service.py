@@ -27,14 +27,14 @@ from p2pcore.node.settings import NodeSettings
 from p2pcore.node.storage import Storage, Transaction
 from p2pcore.node.uses import Uses
 from p2pcore.node.watchers import Watchers
-from p2pcore.records import Batch, BatchReply, Result, Store, decode
+from p2pcore.records import Batch, BatchReply, Operation, Publish, PublishedVersion, Result, Store, decode
 
 T = TypeVar("T")
 
 _ANSWER: Final = params.MAX_BATCH  # octets of values in one reply
 _VERIFIERS: Final = 2  # threads
 _SMALL_CHECK: Final = 48  # operations checked where they came: a few ms at most, one signature where they share a tree
-_SMALL_OCTETS: Final = 512 << 10  # of bodies to digest among them
+_SMALL_OCTETS: Final = 512 << 10  # of bodies and versions to digest among them
 
 CROWDED: Final = 0.9  # of the quota: from here on garbage collection is wanted
 _FOR_WANT_OF_ROOM: Final = (NodeFull.http_status, BodyNotHeld.http_status)
@@ -133,7 +133,7 @@ class Service:
         own = self._arriving[signer.fingerprint]
         certificates.check_share(self.settings, signer, self.storage.octets_of(signer.fingerprint) + own + size)
         free = self.storage.free() - arriving
-        if size and free - size < self.settings.limits.disk_reserve:
+        if free - size < self.settings.limits.disk_reserve:
             raise NodeFull(f"{free} octets are free on the disk")
         self._arriving[signer.fingerprint] += size
         try:
@@ -248,7 +248,15 @@ def _is_small(batch: Batch) -> bool:
     """Return whether checking costs less than a thread's two wake-ups, or not much more."""
     if batch.certificates or len(batch.operations) > _SMALL_CHECK:
         return False
-    return sum(len(each.body) for each in batch.operations if isinstance(each, Store)) <= _SMALL_OCTETS
+    return sum(map(_digested, batch.operations)) <= _SMALL_OCTETS
+
+
+def _digested(operation: Operation) -> int:
+    """Return how many octets are digested to check `operation`, statements aside."""
+    match operation:
+        case Store(body=octets) | Publish(published=PublishedVersion(content=octets)):
+            return len(octets)
+    return 0
 
 
 def _apply_all(steps: Sequence[Step], transaction: Transaction, effects: Effects) -> list[Result]:
@@ -284,7 +292,7 @@ def _read_one(step: Step, db: apsw.Connection, left: int) -> Result:
         return outcome(step)
     assert isinstance(step, Reading)
     try:
-        value = step.apply(db)
+        value = step.apply(db, left)
     except Failure as failure:
         return outcome(failure)
     if len(value) > left:

@@ -23,6 +23,7 @@ class Limits:
     machine_share: float = 0.1  # the same for a node or a directory, which sign little
     disk_reserve: int = 64 << 20  # left free for deletions and the database's own needs
     connections: int = 2_000  # at once; at most half of the descriptors that the process may have
+    requests_of_signer: int = 64  # under way at once; a client has 8 connections, and one for each inbox it watches
     user_rate: float = 500.0
     peer_rate: float = 20_000.0  # gateways, nodes and the directory: admitted machines, at most broken
     burst: float = 5.0  # seconds' worth of operations that may come at once

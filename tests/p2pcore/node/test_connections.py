@@ -1,8 +1,9 @@
 """Connections: thousands that say nothing, or little, keep no member out and hold nothing for long."""
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -13,7 +14,7 @@ from p2pcore.client.primitives import PeerClient
 from p2pcore.errors import Unreachable
 from p2pcore.node import connections
 from p2pcore.node.settings import Limits
-from p2pcore.records import AskInbox
+from p2pcore.records import AskInbox, Batch, Fetch, encode
 from tests.p2pcore.node.test_requests import Wire
 from tests.support.identities import Member, World
 from tests.support.nodes import Running, body, client_of, entry, running_node
@@ -183,8 +184,77 @@ async def signed_head(world: World, node: Running, member: Member, body_size: in
     """The header of a signed POST that announces `body_size` octets."""
     async with aiohttp.ClientSession() as session:
         headers = Wire(world, node, session).signed(member, body=bytes(body_size))
+    return head_of(headers, body_size)
+
+
+def head_of(headers: Mapping[str, str], body_size: int) -> bytes:
     lines = [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join(["POST /v1/batch HTTP/1.1", "Host: x", f"Content-Length: {body_size}", *lines, "", ""]).encode()
+
+
+async def post(node: Running, head: bytes, body: bytes) -> Stream:
+    """A connection on which this request has been sent, and of whose answer the system takes little."""
+    little = socket.socket()
+    little.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    little.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(little, ("127.0.0.1", node.node.port))
+    stream = await asyncio.open_connection(sock=little, ssl=stranger_tls(), server_hostname="")
+    stream[1].transport.pause_reading()  # type: ignore[attr-defined]
+    stream[1].write(head + body)
+    return stream
+
+
+async def test_one_signer_leaves_connections_to_others(world: World, tmp_path: Path) -> None:
+    """Whoever holds up more requests than one signer may have under way is refused, and others are served."""
+    alice, bob = world.user("alice"), world.user("bob")
+    limits = Limits(connections=MOST, requests_of_signer=4)
+    async with running_node(world, tmp_path / "strict", limits=limits) as node:
+        streams = []
+        for _ in range(MOST):
+            streams.append(await connect(node))
+            streams[-1][1].write(await signed_head(world, node, alice, 1_000) + b"drip")
+        refused = [asyncio.create_task(reader.readline()) for reader, _ in streams]
+        async with asyncio.timeout(params.REQUEST_TIMEOUT / params.SECOND / 2):
+            while sum(task.done() for task in refused) < MOST - 4:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+        assert {task.result()[:13] for task in refused if task.done()} == {b"HTTP/1.1 429 "}
+        async with client_of(world, bob) as client:
+            await ask(client, node)
+        for _, writer in streams:
+            writer.transport.abort()
+        await asyncio.wait(refused)
+        async with client_of(world, alice) as client:
+            await until(lambda: count(node) == 0)
+            await ask(client, node)
+
+
+async def test_an_answer_is_under_way_until_it_is_taken(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for much and takes nothing may not ask for more meanwhile, and is cut off in the end."""
+    alice, bob = world.user("alice"), world.user("bob")
+    stored = body(alice.signer, world.clock(), bytes(params.INLINE_BODY))
+    batch = encode(Batch((), (Fetch(stored.statement.object_key, b""),) * 7))
+    limits = Limits(requests_of_signer=1)
+    async with running_node(world, tmp_path / "strict", limits=limits) as node, aiohttp.ClientSession() as session:
+        wire = Wire(world, node, session)
+        async with client_of(world, alice) as client:
+            await client.call(node.contact, [stored.store])
+        under_way = node.node._server._under_way._counts
+        _, writer = await post(node, head_of(wire.signed(alice, body=batch), len(batch)), batch)
+        await until(lambda: bool(under_way))
+        assert (await wire.send(wire.signed(alice)))[:2] == (429, "RateLimited")
+        assert (await wire.send(wire.signed(bob)))[0] == 200
+        writer.transport.abort()
+        await until(lambda: not under_way)
+        assert (await wire.send(wire.signed(alice)))[0] == 200
+        monkeypatch.setattr(params, "REQUEST_TIMEOUT", 200)
+        monkeypatch.setattr(params, "MIN_THROUGHPUT", 1 << 30)
+        _, writer = await post(node, head_of(wire.signed(alice, body=batch), len(batch)), batch)
+        await until(lambda: bool(under_way))
+        await until(lambda: not under_way)
+        await until(lambda: count(node) == 1)
+        writer.transport.abort()
 
 
 async def test_a_body_that_drips_is_given_up(world: World, node: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,11 @@
 """Expiry: everything carries a signed end, and tombstones outlive what they speak of."""
 
+import os
 from pathlib import Path
 
 from p2pcore import params
+from p2pcore.node import certificates
+from p2pcore.node.storage import Transaction
 from p2pcore.records import Acknowledge, Append, AskCertificate, Delete, Publish, identity
 from tests.p2pcore.node.test_versioned import certificate_version
 from tests.support.identities import World
@@ -63,3 +66,52 @@ async def test_tombstones_and_acknowledgements_live_longer(tmp_path: Path) -> No
         page = await as_alice.read_inbox(running.contact, inbox, page.incarnation, 0, 0)
         assert not page.acknowledged
         assert await running.node.sweep() == 0
+
+
+async def test_an_inbox_that_nobody_has_read_goes_with_its_last_entry(tmp_path: Path) -> None:
+    """Whoever may append can make up any number of inboxes: they leave nothing. When an owner last read stays."""
+    world = World()
+    gateway, alice = world.gateway(), world.user("alice")
+    async with (
+        running_node(world, tmp_path / "node") as running,
+        client_of(world, gateway) as as_gateway,
+        client_of(world, alice) as as_alice,
+    ):
+        inboxes = [alice.certificate.inbox_key, *(os.urandom(32) for _ in range(10))]
+        now = world.clock()
+        await as_alice.read_inbox(running.contact, inboxes[0], b"", 0, 0)
+        await as_gateway.call(running.contact, [Append(entry(gateway.signer, inbox, now)) for inbox in inboxes])
+        await running.node._service.inbox_reads.write_down()
+        world.clock.advance(params.OBJECT_LIFETIME)
+        await running.node.sweep()
+        left = running.node._storage.read_now(lambda db: list(db.execute("SELECT * FROM inboxes")))
+        assert left == [(inboxes[0], 0, 0, now)]
+
+
+async def test_certificates_are_dropped_without_a_look_at_all_that_is_held(tmp_path: Path) -> None:
+    """What the clean-up of certificates costs does not depend on how much is held: nobody can write meanwhile."""
+    world = World()
+    gateway, inbox = world.gateway(), os.urandom(32)
+    steps = 0
+
+    def count() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    def counted(transaction: Transaction) -> None:
+        transaction.db.set_progress_handler(count, 1)
+        certificates.drop_unused(transaction)
+        transaction.db.set_progress_handler(None)
+
+    costs = []
+    async with running_node(world, tmp_path / "node") as running, client_of(world, gateway) as client:
+        for _ in range(2):
+            entries = [entry(gateway.signer, inbox, world.clock()) for _ in range(100)]
+            await client.call(running.contact, [Append(signed) for signed in entries])
+            steps = 0
+            await running.node._storage.write(counted)
+            costs.append(steps)
+        [result] = await client.call(running.contact, [AskCertificate(gateway.signer.fingerprint)])
+        assert result.status == 200
+    assert costs[0] == costs[1]

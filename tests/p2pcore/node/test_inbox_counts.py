@@ -1,9 +1,11 @@
 """InboxCounts: what the writer remembers of inboxes is what the table says once it is written."""
 
 import apsw
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pcore.node import inbox_counts
 from p2pcore.node.inbox_counts import InboxCounts
 
 INBOXES = [bytes([number]) * 32 for number in range(3)]
@@ -46,3 +48,14 @@ def test_counts_are_sums(steps: list[tuple[str, bytes, int, int]]) -> None:
     counts.flush(db)
     written = {key: (entries, octets) for key, entries, octets, _ in db.execute("SELECT * FROM inboxes")}
     assert {inbox: written.get(inbox, (0, 0)) for inbox in INBOXES} == expected
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing ever changes: a full node is asked about any number of inboxes."""
+    monkeypatch.setattr(inbox_counts, "_MOST", 3)
+    db, counts = database(), InboxCounts()
+    counts.add(INBOXES[0], 1, 100)
+    for number in range(10):
+        assert counts.of(db, bytes([9, number]) * 16) == (0, 0)
+    assert len(counts._counts) <= 3
+    assert counts.of(db, INBOXES[0]) == (1, 100)

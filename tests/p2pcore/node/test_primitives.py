@@ -6,10 +6,14 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+import aiohttp
+import msgspec
 import pytest
 
-from p2pcore import params
+from p2pcore import names, params
+from p2pcore.client.framing import frame
 from p2pcore.client.primitives import PeerClient
 from p2pcore.client.results import failure_of, value_of
 from p2pcore.crypto.certificates import parse_certificate
@@ -25,7 +29,7 @@ from p2pcore.errors import (
     TooLarge,
     UnknownCertificate,
 )
-from p2pcore.node import charges
+from p2pcore.node import bodies, charges, inboxes
 from p2pcore.node.settings import Limits
 from p2pcore.records import (
     Acknowledge,
@@ -34,6 +38,7 @@ from p2pcore.records import (
     AskInbox,
     AskSettled,
     Delete,
+    Deletion,
     Fetch,
     FetchedBody,
     InboxStatus,
@@ -44,6 +49,8 @@ from p2pcore.records import (
     encode,
     identity,
 )
+from tests.p2pcore.node.test_requests import Wire
+from tests.p2pcore.node.test_versioned import domain_version
 from tests.support.identities import Member, World
 from tests.support.nodes import Running, acknowledgement, body, client_of, entry, running_node
 
@@ -472,7 +479,42 @@ async def test_each_operation_has_its_own_result(stage: Stage) -> None:
     assert decode(FetchedBody, results[2].value).body == good.octets
 
 
-async def test_put_under_another_key_is_refused(stage: Stage) -> None:
+async def test_the_path_names_the_statements_key(stage: Stage) -> None:
+    """A statement under another key than its own is Malformed, and nothing of it is taken; under its own it is."""
+    gateway, directory = stage.gateway, stage.world.directory()
+    small, large = (body(gateway.signer, stage.now, os.urandom(size)) for size in (100, 100_000))
+    inbox = stage.alice.certificate.inbox_key
+    version = domain_version(stage.world, directory, stage.now)
+    record_key = names.key_of(names.domain_identifier(stage.world.domain))
+    requests = [
+        (gateway, "PUT", small.statement.object_key, "", frame(small.signed) + small.octets),
+        (gateway, "PUT", large.statement.object_key, "", frame(large.signed) + large.octets),
+        (gateway, "PUT", inbox, "append-inbox", frame(entry(gateway.signer, inbox, stage.now))),
+        (directory, "PUT", record_key, "", frame(version.version) + version.content),
+        (gateway, "DELETE", small.statement.object_key, "", encode(small.deletion())),
+    ]
+
+    async def send_all(*, elsewhere: bool) -> set[tuple[int, str]]:
+        async with aiohttp.ClientSession() as session:
+            wire = Wire(stage.world, stage.running, session)
+            answers = set()
+            for member, method, key, pragma, octets in requests:
+                path = f"/v1/{(os.urandom(32) if elsewhere else key).hex()}"
+                headers = wire.signed(member, method, path, octets, pragma=pragma)
+                answers.add((await wire.send(headers, method, path, octets))[:2])
+            return answers
+
+    def held() -> tuple[int, int, int, int]:
+        counts = stage.running.node.counts()
+        return counts.objects, counts.entries, counts.versions, counts.tombstones
+
+    assert await send_all(elsewhere=True) == {(400, "Malformed")}
+    assert held() == (0, 0, 0, 0)
+    assert await send_all(elsewhere=False) == {(200, "")}
+    assert held() == (1, 1, 1, 1)
+
+
+async def test_an_append_of_what_is_no_entry_is_refused(stage: Stage) -> None:
     """The statement of an append must be what the request's kind says."""
     stored = body(stage.gateway.signer, stage.now)
     with pytest.raises(Malformed):
@@ -556,3 +598,108 @@ async def test_an_agent_need_not_read_its_own_acknowledgements(stage: Stage) -> 
     whole = await stage.as_alice.read_inbox(contact, inbox, b"", 0, 0)
     assert len(whole.acknowledged) == params.PAGE_ENTRIES
     assert whole.more
+
+
+@pytest.mark.parametrize("writing", [False, True])
+async def test_bodies_beyond_the_answers_bound_are_not_read(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, writing: bool
+) -> None:
+    """A batch that fetches more than one answer may hold costs the disk no more than that, also in a transaction."""
+    stored = body(stage.gateway.signer, stage.now, os.urandom(params.INLINE_BODY))
+    await stage.one(stage.as_gateway, stored.store)
+    read: list[Path] = []
+    genuine = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        read.append(path)
+        return genuine(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    first: list[Operation] = [Append(entry(stage.gateway.signer, bytes(32), stage.now))] if writing else []
+    fetches = [Fetch(stored.statement.object_key, b"") for _ in range(40)]
+    results = (await stage.as_gateway.call(stage.running.contact, [*first, *fetches]))[len(first) :]
+    assert [result.status for result in results] == [200] * 7 + [413] * 33
+    assert len(read) == 7
+
+
+async def test_a_large_body_that_is_held_takes_no_disk_when_it_comes_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is compared with its digest and confirmed, also once it is deleted, and no file is made for that."""
+    large = body(stage.gateway.signer, stage.now, os.urandom(200_000))
+    files: list[Path] = []
+    genuine = bodies._create
+
+    def create(path: Path) -> BinaryIO:
+        files.append(path)
+        return genuine(path)
+
+    monkeypatch.setattr(bodies, "_create", create)
+    for _ in range(3):
+        await stage.as_gateway.put_body(stage.running.contact, large.signed, large.octets)
+    assert len(files) == 1
+    with pytest.raises(Tampered):
+        await stage.as_gateway.put_body(stage.running.contact, large.signed, os.urandom(200_000))
+    await stage.one(stage.as_gateway, Delete(large.deletion()))
+    await stage.as_gateway.put_body(stage.running.contact, large.signed, large.octets)
+    assert len(files) == 1
+    assert stage.running.node.counts().objects == 0
+
+
+async def test_a_large_body_that_is_held_is_confirmed_where_there_is_no_room(tmp_path: Path) -> None:
+    """A quota that was lowered is no reason to say of what is held that it is not."""
+    world = World()
+    gateway, member = world.gateway(), world.node()
+    large = body(gateway.signer, world.clock(), os.urandom(200_000))
+    async with client_of(world, gateway) as client:
+        for quota in (1 << 20, 100_000):
+            async with running_node(world, tmp_path / "node", member=member, quota=quota) as running:
+                await client.put_body(running.contact, large.signed, large.octets)
+                assert running.node.counts().objects == 1
+
+
+async def test_an_object_over_the_largest_size_is_refused(stage: Stage) -> None:
+    """What its statement says is enough for that: nothing of it need arrive. The same goes for its deletion."""
+    drafted = body(stage.gateway.signer, stage.now)
+    statement = msgspec.structs.replace(drafted.statement, size=params.MAX_BODY + 1)
+    [signed] = stage.gateway.signer.sign([statement])
+    for operation in (Store(signed, drafted.octets), Delete(Deletion(signed, drafted.secrets[0]))):
+        with pytest.raises(TooLarge):
+            await stage.one(stage.as_gateway, operation)
+
+
+async def test_an_inbox_is_bounded_in_octets(tmp_path: Path) -> None:
+    """Few large entries fill an inbox as many small ones do: the next is refused, a smaller one that fits is not."""
+    world = World()
+    gateway, inbox = world.gateway(), os.urandom(32)
+    entries = [entry(gateway.signer, inbox, world.clock(), os.urandom(size)) for size in (20_000, 20_000, 1_000)]
+    async with (
+        running_node(world, tmp_path / "node", limits=Limits(inbox_octets=30_000)) as running,
+        client_of(world, gateway) as client,
+    ):
+        results = await client.call(running.contact, [*(Append(signed) for signed in entries), AskInbox(inbox)])
+        assert [result.status for result in results] == [200, InboxFull.http_status, 200, 200]
+        status = decode(InboxStatus, results[3].value)
+        assert (status.entries, status.octets, status.room) == (
+            2,
+            len(encode(entries[0])) + len(encode(entries[2])),
+            False,
+        )
+
+
+async def test_a_page_passes_over_a_bounded_number(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent's own acknowledgements are left out, some at a time; what is behind them comes on a later page."""
+    monkeypatch.setattr(inboxes, "_LEFT_OUT", 3)
+    inbox, own = stage.alice.certificate.inbox_key, b"a" * 16
+    done = [acknowledgement(stage.alice.signer, inbox, stage.now, [os.urandom(32)], own) for _ in range(8)]
+    await stage.as_alice.call(stage.running.contact, [Acknowledge(signed) for signed in done])
+    signed = entry(stage.gateway.signer, inbox, stage.now)
+    await stage.one(stage.as_gateway, Append(signed))
+    pages = [await stage.as_alice.read_inbox(stage.running.contact, inbox, b"", 0, 0, own)]
+    while pages[-1].more:
+        last = pages[-1]
+        pages.append(
+            await stage.as_alice.read_inbox(stage.running.contact, inbox, last.incarnation, last.cursor, 0, own)
+        )
+    assert [page.entries for page in pages] == [(), (), (signed,)]
+    assert not any(page.acknowledged for page in pages)

@@ -12,6 +12,7 @@ from p2pcore import params
 from p2pcore.client.primitives import PeerClient
 from p2pcore.client.results import failure_of
 from p2pcore.errors import Failure, InboxFull, NodeFull, RateLimited, Replayed
+from p2pcore.node import bodies
 from p2pcore.node.nonces import Nonces
 from p2pcore.node.settings import Limits
 from p2pcore.node.storage import Ledger
@@ -294,4 +295,25 @@ async def test_a_full_node_takes_no_certificate_but_the_domain_record(stage: Sta
     async with client_of(stage.world, directory) as as_directory:
         assert await stage.call(as_directory, Publish(certificate), Publish(record)) == [NodeFull, None]
     assert stage.running.node._storage.octets_of(directory.signer.fingerprint) > len(record.content)
+    stage.check()
+
+
+async def test_the_reserve_of_the_disk_is_left_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is short, whatever the quota: no body or entry is taken, a large one before any of it is written.
+
+    What makes room is: deletions and acknowledgements.
+    """
+    small, large = stage.body(1_000, member=stage.bob), stage.body(70_000)
+    waiting = stage.entry(stage.bob, 5_000)
+    assert await stage.call(stage.as_bob, small.store, Append(waiting)) == [None, None]
+    monkeypatch.setattr(stage.running.node._storage, "free", lambda: LIMITS.disk_reserve + 50_000)
+    files: list[Path] = []
+    monkeypatch.setattr(bodies, "_create", files.append)
+    with pytest.raises(NodeFull):
+        await stage.as_gateway.put_body(stage.running.contact, large.signed, large.octets)
+    assert not files
+    monkeypatch.setattr(stage.running.node._storage, "free", lambda: 0)
+    refused: list[Operation] = [stage.body(1_000).store, Append(stage.entry(stage.gateway))]
+    assert await stage.call(stage.as_gateway, *refused) == [NodeFull, NodeFull]
+    assert await stage.call(stage.as_alice, Delete(small.deletion()), stage.read(waiting)) == [None, None]
     stage.check()

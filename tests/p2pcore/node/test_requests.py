@@ -244,6 +244,20 @@ async def test_ranges_of_large_and_small_bodies(wire: Wire) -> None:
             assert await ranged(wire, gateway, path, "lines=1-2") == (200, "", stored.octets)
 
 
+async def test_every_refusal_has_its_class_and_the_nodes_time(wire: Wire) -> None:
+    """Whatever is neither 200 nor 206 says what failed and when, a range that there is not too."""
+    gateway = wire.world.gateway()
+    stored = body(gateway.signer, wire.world.clock())
+    path = f"/v1/{stored.statement.object_key.hex()}"
+    async with client_of(wire.world, gateway) as client:
+        await client.put_body(wire.running.contact, stored.signed, stored.octets)
+    now = wire.world.clock()
+    headers = wire.signed(gateway, "GET", path, b"") | {"Range": "bytes=100-"}
+    assert await wire.send(headers, "GET", path, b"") == (416, "Malformed", now)
+    assert await wire.send({}, "GET", "/", b"") == (404, "NotFound", now)
+    assert await wire.send({}, "GET", path, b"") == (400, "Malformed", now)
+
+
 async def ranged(wire: Wire, member: Member, path: str, field: str) -> tuple[int, str, bytes]:
     """Status, Content-Range and body of a GET with this Range."""
     headers = wire.signed(member, "GET", path, b"") | {"Range": field}

@@ -1,16 +1,21 @@
 """Versioned objects: the highest version under an authorised signer wins; heads ride on every reply."""
 
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from p2pcore import names, params
+from p2pcore.client.framing import frame
 from p2pcore.client.primitives import PeerClient
 from p2pcore.client.results import value_of
+from p2pcore.crypto.trust import Trust
 from p2pcore.errors import ClockSkew, Failure, Malformed, NotAuthorised, NotFound, Superseded, Tampered
+from p2pcore.node import reading, versioned
 from p2pcore.records import (
     DomainRecord,
     HeadStatement,
@@ -24,6 +29,7 @@ from p2pcore.records import (
     decode,
     encode,
 )
+from tests.p2pcore.node.test_requests import Wire
 from tests.support.identities import Member, World
 from tests.support.nodes import Running, client_of, running_node
 
@@ -238,3 +244,34 @@ async def test_a_head_is_the_directorys(stage: Stage) -> None:
         forged = PublishedVersion(head(stage.world, gateway), b"")
         [result] = await client.call(stage.running.contact, [Publish(forged)])
     assert result.status == 403
+
+
+async def test_a_large_record_holds_up_nobody(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its digests and what it says are looked at beside the event loop, whether it comes in a batch or by itself."""
+    looked_at: list[tuple[int, str]] = []
+    check, digest = versioned.check_content, reading.sha256
+
+    def check_content(statement: VersionStatement, content: bytes, trust: Trust) -> None:
+        looked_at.append((len(content), threading.current_thread().name))
+        check(statement, content, trust)
+
+    def sha256(octets: bytes) -> bytes:
+        looked_at.append((len(octets), threading.current_thread().name))
+        return digest(octets)
+
+    monkeypatch.setattr(versioned, "check_content", check_content)
+    monkeypatch.setattr(reading, "sha256", sha256)
+    now = stage.world.clock()
+    first, second = (
+        domain_version(stage.world, stage.directory, time, addresses=bytes(900_000)) for time in (now, now + 1)
+    )
+    await stage.one(Publish(first))
+    octets = frame(second.version) + second.content
+    path = f"/v1/{names.key_of(names.domain_identifier(DOMAIN)).hex()}"
+    async with aiohttp.ClientSession() as session:
+        wire = Wire(stage.world, stage.running, session)
+        headers = wire.signed(stage.directory, "PUT", path, octets)
+        assert (await wire.send(headers, "PUT", path, octets))[0] == 200
+    large = [thread for size, thread in looked_at if size > 900_000]
+    assert len(large) == 4
+    assert threading.current_thread().name not in large
