@@ -13,6 +13,7 @@ from p2pcore.client.answers import answer, framed_digest, object_of, pieces, rec
 from p2pcore.client.framing import APPEND_INBOX, READ_INBOX, frame
 from p2pcore.client.gathered import Gathered
 from p2pcore.client.peers import Sink
+from p2pcore.client.tasks import shared
 from p2pcore.client.transport import Content, Traffic, Transport, fingerprint_in, remember
 from p2pcore.clock import Clock
 from p2pcore.crypto.statements import Signer
@@ -238,7 +239,7 @@ class PeerClient:
             digest = asyncio.ensure_future(asyncio.to_thread(framed_digest, prefix, source))
             remember(self._digests, key, digest)
         try:
-            return await asyncio.shield(digest)
+            return await shared(digest)
         except BaseException:  # `source` could not be read, or may go away now: the next attempt looks again
             self._digests.pop(key, None)
             raise

@@ -14,6 +14,7 @@ from p2pcore.client.held_file import HeldFile
 from p2pcore.client.peers import Peers
 from p2pcore.client.placement import widened
 from p2pcore.client.results import value_of
+from p2pcore.client.tasks import shared
 from p2pcore.dht.contact import Contact
 from p2pcore.dht.substrate import Substrate
 from p2pcore.errors import CannotKnow, NoGoodCopy, Refused, Tampered, Unreachable
@@ -47,7 +48,7 @@ class Asked:
 
     async def result(self) -> Result:
         """Return the node's result. Raises the Failure that the request met."""
-        return (await asyncio.shield(self.answers))[self.index]
+        return (await shared(self.answers))[self.index]
 
 
 class BodyReader:

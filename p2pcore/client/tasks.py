@@ -1,8 +1,14 @@
-"""Owner of background tasks: they have names, their exceptions are logged, and stopping waits for them."""
+"""Owner of background tasks: they have names, their exceptions are logged, and stopping waits for them.
+
+A result that several wait for is `shared`.
+"""
 
 import asyncio
 import logging
 from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -31,3 +37,20 @@ class Tasks:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("task %s ended: %r", task.get_name(), error, exc_info=error)
+
+
+async def shared(answer: "asyncio.Future[T]") -> T:
+    """Return what `answer` comes to; who is cancelled in waiting leaves it to the others who wait.
+
+    Where none is left its failure concerns nobody; with asyncio.shield alone the loop would report it.
+    """
+    try:
+        return await asyncio.shield(answer)
+    except asyncio.CancelledError:
+        answer.add_done_callback(_look_at)
+        raise
+
+
+def _look_at(answer: "asyncio.Future[Any]") -> None:
+    if not answer.cancelled():
+        answer.exception()

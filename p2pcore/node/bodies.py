@@ -22,6 +22,7 @@ from typing import BinaryIO, Final, TypeVar
 
 from p2pcore import params
 from p2pcore.client.gathered import Gathered
+from p2pcore.client.tasks import shared
 from p2pcore.crypto.files import sync_directory, write_all
 from p2pcore.errors import NodeFull, Tampered
 
@@ -148,7 +149,7 @@ class BodyFiles:
 async def _to_its_end(call: "asyncio.Future[T]") -> T:
     """Wait for a thread's work, also when cancelled: the file must not be closed under it."""
     try:
-        return await asyncio.shield(call)
+        return await shared(call)
     except asyncio.CancelledError:
         await asyncio.wait([call])
         raise

@@ -12,6 +12,7 @@ import apsw
 
 from p2pcore import params
 from p2pcore.client.results import failure_of
+from p2pcore.client.tasks import shared
 from p2pcore.clock import Clock
 from p2pcore.crypto.certificates import Certificate
 from p2pcore.errors import BodyNotHeld, Failure, NodeFull, TooLarge
@@ -156,7 +157,7 @@ class Service:
         task = asyncio.get_running_loop().create_task(work, name="node-write")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+        return await shared(task)
 
     def _check(self, batch: Batch, carrier: Certificate) -> list[Step]:
         for der in batch.certificates:

@@ -79,12 +79,13 @@ def report(points: Mapping[Message, Sequence[Point]], outcomes: Sequence[Outcome
             )
     wrong = Counter(each.wrong for each in outcomes if each.wrong)
     lines += [f"runs {len(outcomes)}: {', '.join(f'{wrong[what]} {what}' for what in WRONG)}"]
+    remains = [each for each in outcomes if each.remains]
     lines.append(
         f"something still owed after {sum(each.owed for each in outcomes)},"
-        f" something left on a node after {sum(each.left > 0 for each in outcomes)}"
+        f" something left on a node after {sum(each.left > 0 for each in outcomes)},"
+        f" something that nobody caught after {sum(bool(each.uncaught) for each in outcomes)}"
     )
-    troubles = Counter(trouble for each in outcomes for trouble in each.troubles if "injected" not in trouble)
-    lines += [f"nobody caught, {number} times: {trouble}" for trouble, number in troubles.most_common(_LISTED)]
+    lines += [f"{each.remains}: {each.message.name}: {each.fault}" for each in remains[:_LISTED]]
     bad = [each for each in outcomes if each.wrong or not each.struck]
     return [*lines, *map(line_of, bad)], not bad
 

@@ -46,8 +46,17 @@ class OnLoop:
         """There is none to end."""
 
 
+class _Future(asyncio.Future[Any]):
+    """Knows whose it is: it may fail, and be dropped, where nothing else tells."""
+
+    owner: Process | None
+
+
 class FaultLoop(asyncio.SelectorEventLoop):
-    """`watcher` sees every step of a task that belongs to a process."""
+    """`watcher` sees every step of a task that belongs to a process.
+
+    `troubles`: what a process that lives left for the loop to report, until the run is over.
+    """
 
     def __init__(self, watcher: Watcher) -> None:
         self._virtual = _Selector()
@@ -62,6 +71,11 @@ class FaultLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.passed
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        future = _Future(loop=self)
+        future.owner = OWNER.get()
+        return future
 
     def run_in_executor(  # type: ignore[override]
         self, executor: object, func: Callable[..., T], *args: Any
@@ -138,10 +152,25 @@ class FaultLoop(asyncio.SelectorEventLoop):
         return asyncio.Task(observed, loop=loop, **kwargs)
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        task = context.get("task")
-        if task is not None and isinstance(task.get_coro(), Observed) and task.get_coro().killed:
-            return  # what is left of a killed process
-        self.troubles.append(f"{context.get('message')}: {context.get('exception')!r}")
+        owner = _owner_of(context)
+        if not self.watcher.over and (owner is None or owner.alive):
+            self.troubles.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+
+def _owner_of(context: dict[str, Any]) -> Process | None:
+    """Return whose trouble `context` tells of; None where that cannot be said, or it is the test's own."""
+    match context:
+        case {"future": _Future(owner=owner)}:
+            return owner
+        case {"future": asyncio.Task() as task} | {"task": asyncio.Task() as task}:
+            coroutine = task.get_coro()
+            return coroutine.process if isinstance(coroutine, Observed) else None
+        case {"handle": handle}:
+            found: Process | None = handle._context.get(OWNER)
+            return found
+        case {"future": _}:
+            return None
+    return OWNER.get()
 
 
 def _fix_buffers(sock: socket.socket) -> None:

@@ -1,6 +1,7 @@
 """One run: a message on its way through the domain, with a fault or none, and what became of it."""
 
 import asyncio
+import gc
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
@@ -17,7 +18,7 @@ from tests.faults.domain import FIRST_PORT, NODES, Domain
 from tests.faults.loop import FaultLoop
 from tests.faults.machines import AgentMachine, Machine, NodeMachine
 from tests.faults.process import Process
-from tests.faults.steps import Fault, Point, Watcher
+from tests.faults.steps import INJECTED, Fault, Point, Watcher
 from tests.support.identities import START
 
 RESTART = 30.0  # seconds after which a machine that was killed is back
@@ -57,6 +58,7 @@ class Outcome:
     """`shown`: how often each recipient has the message, octet for octet; `most`: how often she may.
 
     `others`: messages that nobody sent. `owed`: something is still to be done after PATIENCE; `left`: on nodes.
+    `troubles`: as the loop's.
     """
 
     message: Message
@@ -76,6 +78,18 @@ class Outcome:
     def again(self) -> int:
         """Return how many copies there are beyond the first."""
         return sum(max(0, each - 1) for each in self.shown)
+
+    @property
+    def uncaught(self) -> list[str]:
+        """Return the troubles that were not put in, each once."""
+        return sorted({trouble for trouble in self.troubles if INJECTED not in trouble})
+
+    @property
+    def remains(self) -> str:
+        """Return what there is after the run that should not be, "" where all is tidy."""
+        owed, left = "still owed" if self.owed else "", f"{self.left} left on nodes" if self.left else ""
+        uncaught = [f"nobody caught: {trouble}" for trouble in self.uncaught]
+        return "; ".join(filter(None, [owed, left, *uncaught]))
 
     @property
     def wrong(self) -> str:
@@ -207,8 +221,15 @@ def on_loop(loop: FaultLoop, run: Run, work: Coroutine[Any, Any, T]) -> T:
     """Return what `work` returns, with nothing of `run` left open."""
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         try:
-            return runner.run(work)
+            return runner.run(_collected(work))
         finally:
             loop.watcher.over = True
             runner.run(run.free())
             loop.free()
+
+
+async def _collected(work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns, when all that was dropped on the way is gone: a failure nobody saw is told then."""
+    result = await work
+    gc.collect()
+    return result

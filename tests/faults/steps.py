@@ -22,6 +22,7 @@ Moment = Literal["before", "after"]
 KINDS: tuple[Kind, ...] = ("kill", "exception", "stall", "full disk")
 
 ERRORS: Final = {kind.__name__: kind for kind in (RuntimeError, OSError, MemoryError)}
+INJECTED: Final = "injected"  # what they say
 
 _ROOT = str(Path(__file__).resolve().parents[2]) + "/"
 OUR_CODE = ("gateway/", "p2pcore/")
@@ -93,21 +94,16 @@ class Observed(Coroutine[Any, Any, T]):
     def __init__(
         self, inner: Coroutine[Any, Any, T], process: Process, watcher: Watcher, loop: asyncio.AbstractEventLoop
     ) -> None:
+        self.process = process
         self._inner = inner
-        self._process = process
         self._watcher = watcher
         self._loop = loop
         self._pending: Fault | None = None  # strikes at the next step
         self._held: Any = None  # what `inner` waits for, while a stall keeps it from being waited for
         self._is_held = False
 
-    @property
-    def killed(self) -> bool:
-        """Return whether the process that it belongs to is dead."""
-        return not self._process.alive
-
     def send(self, value: Any) -> Any:
-        if not self._process.alive:
+        if not self.process.alive:
             return self._park()
         if self._is_held:
             held, self._held, self._is_held = self._held, None, False
@@ -125,7 +121,7 @@ class Observed(Coroutine[Any, Any, T]):
                     return self._die()
                 case "full disk":
                     self._fill()
-        with limited(self._process):
+        with limited(self.process):
             waited = self._inner.send(value)
         return self._suspended(waited)
 
@@ -133,7 +129,7 @@ class Observed(Coroutine[Any, Any, T]):
         if self._watcher.over:
             self.close()
             raise asyncio.CancelledError
-        if not self._process.alive:
+        if not self.process.alive:
             return self._park()
         self._held, self._is_held, self._pending = None, False, None
         return self._throw(error[1] if len(error) > 1 and error[1] is not None else error[0])
@@ -146,12 +142,12 @@ class Observed(Coroutine[Any, Any, T]):
         raise TypeError("a task's coroutine is awaited by nobody")
 
     def _throw(self, error: BaseException) -> Any:
-        with limited(self._process):
+        with limited(self.process):
             waited = self._inner.throw(error)
         return self._suspended(waited)
 
     def _suspended(self, waited: Any) -> Any:
-        fault = self._watcher.suspended(self._process, self._inner)
+        fault = self._watcher.suspended(self.process, self._inner)
         if fault is None:
             return waited
         if fault.moment == "after":
@@ -161,6 +157,8 @@ class Observed(Coroutine[Any, Any, T]):
             case "kill":
                 return self._die()
             case "exception":
+                if waited is not None:  # we took its only reader away: what becomes of it is nobody's failing
+                    waited.add_done_callback(_look_at)
                 return self._inject(fault)
             case "stall":
                 self._watcher.struck = True
@@ -171,18 +169,18 @@ class Observed(Coroutine[Any, Any, T]):
 
     def _inject(self, fault: Fault) -> Any:
         self._watcher.struck = True
-        return self._throw(ERRORS[fault.error]("injected"))
+        return self._throw(ERRORS[fault.error](INJECTED))
 
     def _die(self) -> Any:
         self._watcher.struck = True
         assert self._watcher.world is not None
-        self._watcher.world.kill(self._process)
+        self._watcher.world.kill(self.process)
         return self._park()
 
     def _fill(self) -> None:
         self._watcher.struck = True
         assert self._watcher.world is not None
-        self._watcher.world.fill_disk(self._process)
+        self._watcher.world.fill_disk(self.process)
 
     def _hold(self, waited: Any, seconds: float) -> Any:
         self._held, self._is_held = waited, True
@@ -197,6 +195,11 @@ class Observed(Coroutine[Any, Any, T]):
 def _open(gate: "asyncio.Future[None]") -> None:
     if not gate.done():
         gate.set_result(None)
+
+
+def _look_at(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _blocking(future: "asyncio.Future[Any]") -> "asyncio.Future[Any]":

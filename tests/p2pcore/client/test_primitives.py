@@ -1,8 +1,10 @@
 """PeerClient: one node asked over TLS pinned to its ID, every trouble a Failure."""
 
 import asyncio
+import gc
 import os
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from tests.support.identities import ManualClock, World
 from tests.support.nodes import body, client_of, running_node
 
 ASK = AskInbox(bytes(32))
+NOBODY = Contact(bytes(32), "127.0.0.1", 1)
 
 
 async def test_another_key_than_the_node_id_is_unreachable(tmp_path: Path) -> None:
@@ -152,6 +155,35 @@ async def test_uploads_of_one_body_share_the_pass_over_it(tmp_path: Path, monkey
         assert kept.read_bytes() == stored.octets
 
 
+async def test_a_body_that_cannot_be_read_when_nobody_uploads_it_any_more_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its file goes with the upload that is cancelled, while a thread still digests it."""
+    world = World()
+    gateway = world.gateway()
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context["message"]))
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def gone(_prefix: bytes, _source: Path | bytes) -> bytes:
+        begun.set()
+        cancelled.wait()
+        raise FileNotFoundError
+
+    monkeypatch.setattr(primitives, "framed_digest", gone)
+    async with client_of(world, gateway) as client:
+        upload = asyncio.create_task(client.put_body(NOBODY, body(gateway.signer, world.clock()).signed, b""))
+        await asyncio.to_thread(begun.wait)
+        upload.cancel()
+        await asyncio.wait([upload])
+        del upload
+        cancelled.set()
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+        await asyncio.sleep(0)
+        gc.collect()
+    assert reported == []
+
+
 async def test_what_the_sink_raises_passes_through(tmp_path: Path) -> None:
     """A full disk at home is not the node's failure."""
     world = World()
@@ -172,12 +204,11 @@ async def test_too_large_a_batch_is_not_sent() -> None:
     world = World()
     gateway = world.gateway()
     stored = body(gateway.signer, world.clock(), bytes(params.INLINE_BODY))
-    nowhere = Contact(bytes(32), "127.0.0.1", 1)
     async with client_of(world, gateway) as client:
         with pytest.raises(TooLarge):
-            await client.call(nowhere, [Store(stored.signed, stored.octets)] * 9)
+            await client.call(NOBODY, [Store(stored.signed, stored.octets)] * 9)
         with pytest.raises(TooLarge):
-            await client.call(nowhere, [ASK] * (params.MAX_BATCH_OPERATIONS + 1))
+            await client.call(NOBODY, [ASK] * (params.MAX_BATCH_OPERATIONS + 1))
 
 
 async def test_results_are_in_order(tmp_path: Path) -> None:

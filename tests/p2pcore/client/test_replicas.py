@@ -1,6 +1,7 @@
 """p2pcore.client.replicas: quorum writes, hedged reads, deletes and acknowledgements everywhere."""
 
 import asyncio
+import gc
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ import pytest
 from p2pcore import names, params
 from p2pcore.client.batching import Batcher
 from p2pcore.client.held_file import HeldFile
+from p2pcore.client.reads import Asked
 from p2pcore.client.replicas import Addressed, Replicas
 from p2pcore.client.versions import VersionChecker, version_of
 from p2pcore.client.writes import Upload
@@ -213,6 +215,25 @@ async def test_a_slow_replica_is_hedged(bench: Bench) -> None:
     fetched = await bench.replicas.fetch(KEY, hashlib.sha256(b"body").digest(), 4, since=START)
     assert fetched.node == second.contact
     slow.gate.set()
+
+
+async def test_a_slow_replica_may_fail_when_nobody_waits_for_it_any_more(bench: Bench) -> None:
+    """It had been asked already; another has given the body, so its failure is not reported as one nobody saw."""
+    loop = asyncio.get_running_loop()
+    reported: list[object] = []
+    loop.set_exception_handler(lambda _loop, context: reported.append(context["message"]))
+    await bench.replicas.write(KEY, bench.store(b"body"))
+    await bench.replicas.stop()
+    slow, second, *_ = [node.contact for node in bench.network.closest(KEY)]
+    asked = Asked(loop.create_future(), 0, since=loop.time() - 60)
+    digest = hashlib.sha256(b"body").digest()
+    fetched = await bench.replicas.fetch(KEY, digest, 4, since=START, first=slow, asked=asked)
+    assert fetched.node == second
+    asked.answers.set_exception(Unreachable("timeout"))
+    del asked
+    await asyncio.sleep(0)
+    gc.collect()
+    assert reported == []
 
 
 async def test_no_replica_found_proves_nothing(bench: Bench) -> None:
