@@ -102,16 +102,20 @@ _CHARSETS = {"UTF-8": "utf-8", "US-ASCII": "ascii"}
 class Program:
     """A parsed SEARCH; `modseq` if it asks for mod-sequences (RFC 7162 §3.1.5).
 
-    `returns` is None without RETURN, and then the answer is SEARCH; `charset` is None where none was named.
+    `keys` counts those in `term`; `returns` is None without RETURN, and then the answer is SEARCH; `charset` is None
+    where none was named.
     """
 
     term: AllOf
+    keys: int
     modseq: bool
     returns: frozenset[str] | None
     charset: str | None
 
-    def require_charset(self) -> None:
-        """Raise No with BADCHARSET for a charset that is not known; the keys are then not to be trusted."""
+    def require_answerable(self) -> None:
+        """Raise No: with LIMIT for many keys, with BADCHARSET for a charset that is not known."""
+        if self.keys > _MAX_KEYS:
+            raise No(f"one SEARCH has at most {_MAX_KEYS} keys", "LIMIT")  # RFC 5530
         if self.charset is not None and self.charset not in _CHARSETS:
             raise No(f"the charset {self.charset} is not known", "BADCHARSET (US-ASCII UTF-8)")
 
@@ -133,7 +137,7 @@ def parse_search(lexer: Lexer) -> Program:
     # RFC 3501 says US-ASCII where none is named; clients send UTF-8 all the same. Latin-1 reads everything.
     coding = "utf-8" if charset is None else _CHARSETS.get(charset, "latin-1")
     parser = _Parser(lexer, coding)
-    return Program(parser.program(), parser.modseq, returns, charset)
+    return Program(parser.program(), parser.keys, parser.modseq, returns, charset)
 
 
 class _Parser:
@@ -141,7 +145,7 @@ class _Parser:
         self._lexer = lexer
         self._charset = charset
         self._depth = 0
-        self._keys = 0
+        self.keys = 0
         self.modseq = False
 
     def program(self) -> AllOf:
@@ -152,9 +156,7 @@ class _Parser:
 
     def _key(self) -> Term:
         self._depth += 1
-        self._keys += 1
-        if self._keys > _MAX_KEYS:
-            raise No(f"one SEARCH has at most {_MAX_KEYS} keys", "LIMIT")  # RFC 5530
+        self.keys += 1
         if self._depth > _MAX_DEPTH:
             raise Bad(f"search keys nested deeper than {_MAX_DEPTH}")
         try:

@@ -12,19 +12,33 @@ needle is not looked at. It never says that a message matches: that is the scan'
 A crash leaves each content in one of these; the next start goes on with `unindexed`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from typing import Final
 
 from gateway.mail.structure import unpack_part
 from gateway.mailbox import contents
 from gateway.mailbox.contents import Stored
 from gateway.mailbox.database import Database, Transaction
 from gateway.mailbox.errors import StoreDamaged
-from gateway.mailbox.params import INDEX_SLICE, INDEX_SLICE_TEXT, INDEXED_TEXT, SEARCH_CHUNK
+from gateway.mailbox.params import (
+    INDEX_SLICE,
+    INDEX_SLICE_TEXT,
+    INDEXED_TEXT,
+    SEARCH_CANDIDATES,
+    SEARCH_CHUNK,
+    SEARCH_FOUND,
+)
 from gateway.mailbox.search import And, Body, Header, Not, Or, SearchKey, Text, Uids
 from gateway.mailbox.text import ReadRange, body_texts, folded, folded_pieces, header_block
+from gateway.mailbox.worker import Steps
 
 GRAM = 3  # characters of a trigram; a shorter needle is not in the index
 MOST_GRAMS = 40  # of a needle that are asked for: enough to tell, and a bound on the expression
+
+_FOUND: Final = (
+    "SELECT id, uid FROM (SELECT rowid AS id FROM texts WHERE texts MATCH ? AND rowid > ? ORDER BY rowid LIMIT ?)"
+    " LEFT JOIN messages ON content_id = id AND mailbox_id = ?"
+)
 
 
 def index_slice(transaction: Transaction) -> bool:
@@ -82,55 +96,86 @@ def _body_pieces(packed: bytes, read: ReadRange) -> Iterator[str]:
 
 
 class Candidates:
-    """Which messages of a mailbox may match each text key of a query, as of the transaction it is made in."""
+    """Which messages of a mailbox may match each text key of a query, of those that were there at its beginning."""
 
-    def __init__(self, database: Database, mailbox_id: int, query: SearchKey) -> None:
-        """Ask the index for every key in `query` that it knows about."""
+    def __init__(self, database: Database, mailbox_id: int) -> None:
+        """Nothing is known before `ask`."""
         self._database = database
         self._mailbox_id = mailbox_id
-        self._may: dict[SearchKey, frozenset[int]] = {}
-        for key in _text_keys(query):
+        self._always: Set[int] = frozenset()  # the index does not tell of these
+        self._may: dict[SearchKey, Set[int]] = {}
+
+    def ask(self, query: SearchKey) -> Steps[None]:
+        """Ask the index for every key in `query` that it knows about."""
+        keys = dict.fromkeys(text_keys(query))
+        if keys:
+            self._always = self._not_indexed()  # first: what is indexed from now on is in both
+            yield
+        room = SEARCH_CANDIDATES
+        for key in keys:
             condition = _condition(key)
-            if condition is not None and key not in self._may:
-                self._may[key] = self._found(condition)
+            if condition is not None:
+                found = yield from self._found(condition, room)
+                if found is not None:
+                    self._may[key] = found
+                    room -= len(found)
+                yield
 
     def excludes(self, key: SearchKey, uid: int) -> bool:
         """Whether this message certainly does not match this key."""
         may = self._may.get(key)
-        return may is not None and uid not in may
+        return may is not None and uid not in may and uid not in self._always
 
-    def required(self, query: SearchKey) -> frozenset[int] | None:
+    def required(self, query: SearchKey) -> Set[int] | None:
         """UIDs among which every match is; None where all must be looked at."""
         match query:
             case And(keys):
-                sets = [required for required in map(self.required, keys) if required is not None]
-                return frozenset.intersection(*sets) if sets else None
+                found: Set[int] | None = None
+                for each in map(self.required, keys):
+                    if each is not None:
+                        found = each if found is None else found & each
+                return found
             case Uids(uids):
                 return uids
             case Header() | Text() | Body():
-                return self._may.get(query)
+                may = self._may.get(query)
+                return may | self._always if may is not None else None
         return None
 
-    def _found(self, condition: str) -> frozenset[int]:
+    def _not_indexed(self) -> Set[int]:
         rows = self._database.connection.execute(
             "SELECT uid FROM messages WHERE content_id IN"
-            " (SELECT rowid FROM texts WHERE texts MATCH ? UNION ALL SELECT content_id FROM unindexed"
-            " UNION ALL SELECT content_id FROM partly_indexed) AND mailbox_id = ?",
-            (condition, self._mailbox_id),
+            " (SELECT content_id FROM unindexed UNION ALL SELECT content_id FROM partly_indexed) AND mailbox_id = ?",
+            (self._mailbox_id,),
         )
         return frozenset(uid for (uid,) in rows)
 
+    def _found(self, condition: str, room: int) -> Steps[Set[int] | None]:
+        """UIDs of the contents in the index that meet the condition; None if they are more than `room`."""
+        found: set[int] = set()
+        last = 0
+        while True:
+            rows = list(self._database.connection.execute(_FOUND, (condition, last, SEARCH_FOUND, self._mailbox_id)))
+            found.update(uid for _, uid in rows if uid is not None)
+            if len(found) > room:
+                return None
+            if len(rows) < SEARCH_FOUND:
+                return found
+            last = max(content_id for content_id, _ in rows)
+            yield
 
-def _text_keys(query: SearchKey) -> Iterator[Header | Text | Body]:
+
+def text_keys(query: SearchKey) -> Iterator[Header | Text | Body]:
+    """All keys in `query` that ask for a text."""
     match query:
         case And(keys):
             for key in keys:
-                yield from _text_keys(key)
+                yield from text_keys(key)
         case Or(a, b):
-            yield from _text_keys(a)
-            yield from _text_keys(b)
+            yield from text_keys(a)
+            yield from text_keys(b)
         case Not(key):
-            yield from _text_keys(key)
+            yield from text_keys(key)
         case Header() | Text() | Body():
             yield query
 

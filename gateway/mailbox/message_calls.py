@@ -156,11 +156,7 @@ class MessageCalls:
     async def search(self, mailbox_id: int, query: SearchKey) -> tuple[int, ...]:
         """Ascending UIDs of the messages that match. Raises NoSuchMailbox.
 
-        Works in slices between which other calls get their turn; a message expunged meanwhile is left out.
+        As of the moment when it begins, less what is expunged by its end; other calls get their turn meanwhile.
         """
         known = self._snapshots.rows(mailbox_id)
-        decided = await self._worker.read(matching.decide, mailbox_id, query, known)
-        found = list(decided.found)
-        for candidates in decided.slices():
-            found += await self._worker.read(matching.examine, mailbox_id, query, candidates)
-        return tuple(sorted(found))
+        return await self._worker.read_in_turns(matching.search(self._worker.database, mailbox_id, query, known))

@@ -38,8 +38,21 @@ WATCH_LIMIT: Final = 10_000
 EXPUNGED_RUNS: Final = 10_000
 """Runs of expunged UIDs remembered for a mailbox, some 300 KB; beyond it clients that were away longer hear more."""
 
+TURN: Final = 0.01
+"""Seconds of the store's thread after which a long SEARCH lets other calls go first: twice what Python gives a thread
+at a time."""
+
 SEARCH_SLICE: Final = 64
-"""Messages examined by one turn of the store's thread, so that a long SEARCH holds up nobody."""
+"""Messages that a SEARCH reads at once."""
+
+SEARCH_OCTETS: Final = KIB * KIB
+"""Octets of messages that it reads at once; a larger message by itself."""
+
+SEARCH_FOUND: Final = 16 * KIB
+"""Contents that it takes from the full-text index at once, some 20 ms."""
+
+SEARCH_CANDIDATES: Final = 1_000_000
+"""UIDs that it keeps from the index for all its keys, some 70 MB; keys beyond that are looked for in every message."""
 
 SEARCH_CHUNK: Final = 256 * KIB
 """Encoded octets of a text part decoded at a time."""

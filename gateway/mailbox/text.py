@@ -76,15 +76,13 @@ def part_text(part: Part, read: ReadRange) -> Iterator[str]:
     yield _decoded(decoder, b"", True)
 
 
-def contains(pieces: Iterable[str], needle: str) -> bool:
-    """Whether a folded needle is in the pieces put together and folded."""
+def windows(pieces: Iterable[str], longest: int) -> Iterator[str]:
+    """The pieces put together and folded, in windows: a folded needle of `longest` characters at most is in one."""
     tail = ""
     for piece in folded_pieces(pieces):
         window = tail + piece
-        if needle in window:
-            return True
-        tail = window[-len(needle) + 1 :] if len(needle) > 1 else ""
-    return not needle
+        yield window
+        tail = window[-longest + 1 :] if longest > 1 else ""
 
 
 def folded_pieces(pieces: Iterable[str]) -> Iterator[str]:

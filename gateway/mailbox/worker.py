@@ -7,16 +7,19 @@ group is durable before any of its calls returns.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from gateway.mailbox.database import Database, Transaction
-from gateway.mailbox.params import GROUP_TIME, GROUP_WRITES
+from gateway.mailbox.params import GROUP_TIME, GROUP_WRITES, TURN
 from gateway.mailbox.thread import StoreThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+"""Reading that may take long: at each yield it has no statement open, and other calls may have the thread."""
 
 
 @dataclass(slots=True)
@@ -57,6 +60,24 @@ class Worker:
                 return work(self.database, *args, **kwargs)
 
         return await self.run(job)
+
+    async def read_in_turns(self, steps: Steps[T]) -> T:
+        """Return what `steps` reads: TURN seconds at a time, each turn as of one commit, others' calls between."""
+
+        def turn() -> tuple[T] | None:
+            end = time.monotonic() + TURN
+            with self.database.reading():
+                try:
+                    next(steps)
+                    while time.monotonic() < end:
+                        next(steps)
+                except StopIteration as finished:
+                    return (finished.value,)
+            return None
+
+        while (result := await self.run(turn)) is None:
+            continue
+        return result[0]
 
     async def write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do `work` in a transaction; all of it is durable on return, or nothing was kept.

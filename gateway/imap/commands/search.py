@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.imap import params
-from gateway.imap.errors import Bad
+from gateway.imap.errors import Bad, No
 from gateway.imap.lexer import Lexer
 from gateway.imap.search_answer import esearch_response, reported, search_response
 from gateway.imap.search_keys import Program, parse_search, resolve
@@ -31,11 +31,16 @@ class Search:
         await session.absorb()
         selection = session.selection
         view = selection.view
-        query = resolve(program.term, view, int(time.time()))
         saving = program.returns is not None and "SAVE" in program.returns
+        try:
+            program.require_answerable()
+            query = resolve(program.term, view, int(time.time()))
+        except No:
+            if saving:
+                view.saved = ()
+            raise
         if saving:
             view.saved = ()  # RFC 5182 §2.1: a SEARCH that fails with NO leaves an empty result
-        program.require_charset()
         found = await session.store.search(selection.mailbox.id, query)
         uids = [uid for uid in found if view.seq(uid) is not None]
         if saving:

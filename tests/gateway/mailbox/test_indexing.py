@@ -1,9 +1,13 @@
 """The full-text index changes how fast SEARCH is, never what it finds."""
 
 import base64
+import random
+import statistics
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TypeVar, cast
 
+import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +20,9 @@ from gateway.mailbox.params import INDEX_SLICE, SEARCH_CHUNK
 from gateway.mailbox.rows import rows
 from gateway.mailbox.search import And, Body, Header, Not, Or, SearchKey, Text
 from gateway.mailbox.store import MailStore
+from gateway.mailbox.worker import Steps
+
+T = TypeVar("T")
 
 KEY = bytes(range(32))
 ALPHABET = "abAB \"'*:-\u00e9e\u0301\u00df\u1e9es\ufb01fi\u0130\u0131\u03a3\u03c3\u03c2\u4f60\u597d\U0001f600\0"
@@ -50,15 +57,28 @@ QUERIES: st.SearchStrategy[SearchKey] = st.recursive(
 )
 
 
+def _finished(steps: Steps[T]) -> T:
+    """What the steps come to."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(T, end.value)
+
+
 def _scan(opened: Database, query: SearchKey) -> tuple[int, ...]:
     """What looking at every message finds."""
     every = tuple(rows(opened, 1).values())
-    return tuple(matching.examine(opened, 1, query, every))
+    return tuple(_finished(matching.examine(opened, 1, query, every)))
 
 
 def _indexed(opened: Database, query: SearchKey) -> tuple[int, ...]:
-    decided = matching.decide(opened, 1, query)
-    return tuple(sorted([*decided.found, *matching.examine(opened, 1, query, decided.undecided)]))
+    return _finished(matching.search(opened, 1, query, None))
+
+
+def _undecided(opened: Database, query: SearchKey) -> list[int]:
+    """UIDs of the messages that must be looked at."""
+    return [row.uid for row in _finished(matching.decide(opened, 1, query, rows(opened, 1))).undecided]
 
 
 @pytest.fixture
@@ -97,10 +117,34 @@ async def test_index_is_used(store: MailStore) -> None:
         await store.append("INBOX", _message(f"number {number}", "text", "file"), [], 0, 0)
     await store.indexed()
     await store.append("INBOX", _message("late", "text", "file"), [], 0, 0)
-    decided = await store._worker.read(matching.decide, 1, Header("subject", "number 1"))
-    assert [row.uid for row in decided.undecided] == [2, 4]
+    assert await store._worker.read(_undecided, Header("subject", "number 1")) == [2, 4]
     assert await store.search(1, Header("subject", "number 1")) == (2,)
     assert await store.search(1, Not(Text("number"))) == (4,)
+
+
+async def test_many_in_the_index(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few contents are taken from the index at once, all are; copies of one message count as messages."""
+    monkeypatch.setattr("gateway.mailbox.indexing.SEARCH_FOUND", 2)
+    for number in range(7):
+        await store.append("INBOX", _message(f"{'odd' if number % 2 else 'even'} number", "text", "file"), [], 0, 0)
+    await store.copy(1, [2, 3], "INBOX")
+    await store.copy(1, [4], "Archive")
+    await store.indexed()
+    for key, uids in ((Header("subject", "number"), [*range(1, 10)]), (Header("subject", "odd"), [2, 4, 6, 8])):
+        assert await store._worker.read(_undecided, key) == uids
+        assert await store.search(1, key) == tuple(uids)
+
+
+async def test_more_candidates_than_are_kept(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that has many makes no other dearer, and finds what it should."""
+    monkeypatch.setattr("gateway.mailbox.indexing.SEARCH_CANDIDATES", 2)
+    for number in range(4):
+        await store.append("INBOX", _message(f"number {number}", "text", "file"), [], 0, 0)
+    await store.indexed()
+    many, few = Header("subject", "number"), Header("subject", "number 2")
+    assert await store._worker.read(_undecided, many) == [1, 2, 3, 4]
+    assert await store._worker.read(_undecided, And((many, few))) == [3]
+    assert await store.search(1, And((many, Not(few)))) == (1, 2, 4)
 
 
 async def test_more_text_than_the_index_takes(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,8 +162,7 @@ async def test_expunged_contents_leave_no_trace(store: MailStore) -> None:
     await store.expunge(1, None)
     await store.append("INBOX", _message("new words", "", ""), [], 0, 0)
     await store.indexed()
-    decided = await store._worker.read(matching.decide, 1, Text("old words"))
-    assert not decided.undecided
+    assert not await store._worker.read(_undecided, Text("old words"))
     assert await store.search(1, Text("new words")) == (2,)
 
 
@@ -151,6 +194,23 @@ def test_a_turn_takes_the_same_however_much_is_indexed(raw: Database) -> None:
             more = indexing.index_slice(transaction)
     raw.connection.set_progress_handler(None)
     assert steps[-2] < 1.25 * steps[1], steps
+
+
+def test_no_turn_puts_the_whole_index_together(raw: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work of merging what turns have added is shared out among them."""
+    monkeypatch.setattr("gateway.mailbox.indexing.INDEX_SLICE", 1)
+    draw = random.Random(1)
+    mails = [b"\r\n" + draw.randbytes(1_500).hex().encode() + b"\r\n" for _ in range(300)]
+    with raw.transaction() as transaction:
+        messages.append(transaction, "INBOX", [NewMessage(mail, frozenset(), 0, 0) for mail in mails])
+    pages: list[int] = []
+    more = True
+    raw.connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, reset=True)
+    while more:
+        with raw.transaction() as transaction:
+            more = indexing.index_slice(transaction)
+        pages.append(raw.connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, reset=True)[0])
+    assert max(pages) < 20 * statistics.median(pages)
 
 
 def _count_unindexed(opened: Database) -> int:

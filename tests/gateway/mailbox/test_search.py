@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gateway.mailbox.contents import sent_day
 from gateway.mailbox.errors import NoSuchMailbox
 from gateway.mailbox.matching import by_row
-from gateway.mailbox.model import MessageRow
-from gateway.mailbox.params import SEARCH_CHUNK
+from gateway.mailbox.model import MessageRow, NewMessage
+from gateway.mailbox.params import CONTENT_IN_ROW, SEARCH_CHUNK
 from gateway.mailbox.search import (
     All,
     And,
@@ -116,16 +116,75 @@ async def test_key(filled: MailStore, key: SearchKey, uids: tuple[int, ...]) -> 
     assert await filled.search(1, key) == uids
 
 
-async def test_other_calls_get_their_turn(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search goes on in slices; a message expunged between them is not found."""
+KEYS = 20
+ABSENT = And(tuple(Not(Header("subject", f"absent {number}")) for number in range(KEYS)))
+SEARCHES: list[tuple[SearchKey, int]] = [
+    (ABSENT, 1),  # the index is asked for each
+    (And(tuple(Not(Body(chr(0x4E00 + number))) for number in range(KEYS))), 1),  # too short for the index
+    (Flag("absent", present=False), KEYS),
+]
+
+
+@pytest.mark.parametrize(("query", "messages"), SEARCHES, ids=["index", "content", "rows"])
+async def test_other_calls_get_their_turn(
+    store: MailStore, monkeypatch: pytest.MonkeyPatch, query: SearchKey, messages: int
+) -> None:
+    """A search holds the store for one key or a few rows at a time."""
+    monkeypatch.setattr("gateway.mailbox.worker.TURN", 0)
     monkeypatch.setattr("gateway.mailbox.matching.SEARCH_SLICE", 1)
-    for flags in ([], ["\\Deleted"], []):
-        await store.append("INBOX", FIRST, flags, 0, 0)
-    searching = asyncio.create_task(store.search(1, Body("profit")))
-    await asyncio.sleep(0)  # the search is queued now, and its slices will be behind the expunge
-    assert await store.expunge(1, None) == (2,)
+    await store.append_many("INBOX", [NewMessage(FIRST, frozenset(), 0, 0)] * messages)
+    await store.indexed()
+    searching = asyncio.create_task(store.search(1, query))
+    others = 0
+    await asyncio.sleep(0)  # it is queued now
+    while not searching.done():
+        await store.setting("name")
+        others += 1
+    assert others >= KEYS
+    assert await searching == tuple(range(1, messages + 1))
+
+
+async def test_what_happens_meanwhile(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is as of the beginning: flags and arrivals of later do not count, what is expunged is left out."""
+    monkeypatch.setattr("gateway.mailbox.worker.TURN", 0)
+    large = FIRST + b"filler\r\n" * CONTENT_IN_ROW
+    for content, flags in ((FIRST, []), (FIRST, ["\\Deleted"]), (large, ["\\Deleted"]), (FIRST, [])):
+        await store.append("INBOX", content, flags, 0, 0)
+    await store.indexed()
+    searching = asyncio.create_task(store.search(1, And((ABSENT, Flag("late", False), Body("is")))))
+    await asyncio.sleep(0)
+    await store.setting("name")  # it has begun now
+    await store.append("INBOX", FIRST, [], 0, 0)
+    await store.store_flags(1, [1], "add", ["late"])
+    assert await store.expunge(1, None) == (2, 3)
     assert not searching.done()
-    assert await searching == (1, 3)
+    assert await searching == (1, 4)
+
+
+async def test_a_large_message_goes_meanwhile(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that is amid a message's text when it is expunged goes on, and leaves it out."""
+    monkeypatch.setattr("gateway.mailbox.worker.TURN", 0)
+    monkeypatch.setattr("gateway.mailbox.text.SEARCH_CHUNK", 1000)
+    await store.append("INBOX", FIRST + b"filler\r\n" * CONTENT_IN_ROW, ["\\Deleted"], 0, 0)
+    await store.append("INBOX", FIRST, [], 0, 0)
+    searching = asyncio.create_task(store.search(1, Not(Body("zq"))))  # too short for the index
+    for _ in range(10):
+        await store.setting("name")
+    assert await store.expunge(1, None) == (1,)
+    assert not searching.done()
+    assert await searching == (2,)
+
+
+async def test_mailbox_deleted_meanwhile(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no answer then."""
+    monkeypatch.setattr("gateway.mailbox.worker.TURN", 0)
+    mailbox = await store.create("short-lived")
+    await store.append("short-lived", FIRST, [], 0, 0)
+    searching = asyncio.create_task(store.search(mailbox.id, And(tuple(Body(f"{number}") for number in range(KEYS)))))
+    await asyncio.sleep(0)
+    await store.delete("short-lived")
+    with pytest.raises(NoSuchMailbox):
+        await searching
 
 
 async def test_missing_mailbox(store: MailStore) -> None:
