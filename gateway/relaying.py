@@ -64,7 +64,8 @@ def courier_of(stack: AsyncExitStack, site: Site, together: Together, resolver: 
     if policies is not None:
         stack.push_async_callback(policies.stop)
         policies.start()
-    return Courier(exchangers, config.smtp.hostname, policies=policies, login=_login(site))
+    single = bool(config.outbound.smarthost)
+    return Courier(exchangers, config.smtp.hostname, single=single, policies=policies, login=_login(site))
 
 
 def _login(site: Site) -> Login | None:
@@ -107,12 +108,7 @@ async def start_relaying(
         signer = DkimSigner(config.domain.name, await asyncio.to_thread(site.dkim_keys))
     outbound = Outbound(
         queue,
-        Destinations(
-            courier_of(stack, site, together, resolver, clock),
-            signer,
-            clock,
-            single=smarthost(config) is not None,
-        ),
+        Destinations(courier_of(stack, site, together, resolver, clock), signer, clock),
         NetworkDelivery(names, sender, queue, hostname),
         Reporter(names, sender, queue, config.domain.name, hostname, clock),
         config.domain.name,

@@ -24,6 +24,7 @@ import structlog
 from gateway.outbound import params
 from gateway.outbound.errors import NotDelivered
 from gateway.outbound.mx import Target
+from gateway.outbound.protocol import HostProtocol
 from gateway.outbound.replies import parse_reply
 from gateway.outbound.session import FAILURES, Session, Timeouts
 from gateway.outbound.sts_policy import Policy
@@ -35,6 +36,7 @@ log = structlog.get_logger("mail")
 SUBMISSIONS_PORT = 465  # TLS from the first octet (RFC 8314 §3.3)
 _INSECURE = "4.7.5"  # RFC 3463 §3.8: cryptographic failure
 _NO_ANSWER = "4.4.1"  # RFC 3463 §3.5: no answer from host
+_READY = 220
 _TRIED = 2  # RFC 5321 §5.1: at least two addresses
 
 _Tls = Literal["none", "any", "verified"]
@@ -69,8 +71,9 @@ class _NoTls(Exception):
 class Courier:
     """Connects to destinations as `hostname`.
 
-    `policies` None: no domain's MTA-STS policy is asked for. With a `login` all hosts are smarthosts, which are logged
-    in to: over verified TLS, or on loopback. `verified` is the context of verified TLS.
+    `single`: all mail goes to one smarthost, whatever the domain. `policies` None: no domain's MTA-STS policy is asked
+    for. With a `login` all hosts are smarthosts, which are logged in to: over verified TLS, or on loopback. `verified`
+    is the context of verified TLS.
     """
 
     def __init__(
@@ -79,10 +82,12 @@ class Courier:
         hostname: str,
         timeouts: Timeouts | None = None,
         *,
+        single: bool = False,
         policies: Policies | None = None,
         login: Login | None = None,
         verified: ssl.SSLContext | None = None,
     ) -> None:
+        self.single = single
         self._exchangers = exchangers
         self._hostname = hostname.encode("idna").decode("ascii") if not hostname.isascii() else hostname
         self._timeouts = timeouts or Timeouts()
@@ -220,13 +225,23 @@ class Courier:
         """Have the greeting; on the port of implicit TLS, inside it. Raises FAILURES, _NoTls."""
         context = self._contexts[tls] if tls == "verified" and self._is_implicit(target) else None
         timeout = self._timeouts.command / 1_000
+        loop = asyncio.get_running_loop()
+        protocol = HostProtocol(loop, client._on_connection_lost)
         connection = await self._dial(target)
         try:
-            await client.connect(sock=connection, timeout=timeout, use_tls=context is not None, tls_context=context)
-        except aiosmtplib.SMTPConnectError as error:
-            if isinstance(error.__cause__, ssl.SSLError):
-                raise _NoTls(str(error.__cause__)) from error
-            raise
+            # Instead of client.connect, which has no place for a protocol of another class
+            client.transport, client.protocol = await loop.create_connection(
+                lambda: protocol,
+                sock=connection,
+                ssl=context,
+                server_hostname=_tls_name(target) if context else None,
+                ssl_handshake_timeout=timeout if context else None,
+            )
+        except ssl.SSLError as error:
+            raise _NoTls(str(error)) from error
+        greeting = await protocol.read_response(timeout)
+        if greeting.code != _READY:
+            raise aiosmtplib.SMTPConnectResponseError(greeting.code, greeting.message)
 
     def _is_implicit(self, target: Target) -> bool:
         return self._login is not None and target.port == SUBMISSIONS_PORT
@@ -245,7 +260,7 @@ class Courier:
             if tls == "verified":
                 raise _NoTls(f"it refuses STARTTLS: {refusal.message}") from refusal
             return
-        except FAILURES as error:
+        except (*FAILURES, UnicodeError) as error:  # UnicodeError: DNS has names that TLS has not
             raise _NoTls(str(error) or type(error).__name__) from error
         await self._introduce(client)
 

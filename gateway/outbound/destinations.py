@@ -9,7 +9,7 @@ REPORT_CONNECTIONS for all of them.
 Where a worker finds no host that takes a connection, everything waiting in the line is deferred with that same reason,
 and so is what comes within DESTINATION_PAUSE: a dead destination with a thousand messages is dialled once a minute, not
 a thousand times. The pause doubles with each failure in a row, up to DESTINATION_PAUSE_LAST; the first connection that
-comes about ends all this. With a smarthost there is one destination, whatever the domain.
+comes about ends all this. With a smarthost there is one destination.
 """
 
 import asyncio
@@ -35,7 +35,10 @@ _MAX_DOUBLINGS = 32
 
 
 class Connector(Protocol):
-    """Opens connections: gateway.outbound.courier.Courier."""
+    """Opens connections: gateway.outbound.courier.Courier. `single`: all to one host, whatever the domain."""
+
+    @property
+    def single(self) -> bool: ...
 
     async def connect(self, domain: str, *, besides: str = "") -> Session:
         """`besides`: the one host that is not wanted. Raises NotDelivered."""
@@ -74,7 +77,7 @@ class _Line:
 
 
 class Destinations:
-    """Delivers units by MX, or all by a smarthost (`single`). `signer` None: nothing is signed."""
+    """Delivers units by MX, or, where `single`, to a smarthost. `signer` None: nothing is signed."""
 
     def __init__(
         self,
@@ -82,7 +85,6 @@ class Destinations:
         signer: DkimSigner | None,
         clock: Clock,
         *,
-        single: bool = False,
         connections: int = params.CONNECTIONS,
         report_connections: int = params.REPORT_CONNECTIONS,
         per_destination: int = params.DESTINATION_CONNECTIONS,
@@ -97,7 +99,7 @@ class Destinations:
         self._per_destination = per_destination
         self._pause = pause
         self._pause_last = pause_last
-        self._single = single
+        self.single = courier.single
         self._lines: dict[tuple[str, bool], _Line] = {}
         self._pauses: dict[str, _Pause] = {}
         self._connections = asyncio.Semaphore(connections)
@@ -107,14 +109,16 @@ class Destinations:
         self._tasks = Tasks()
 
     async def deliver(self, unit: Unit) -> list[Attempt]:
-        """Return how it went for each recipient of `unit`."""
-        destination = "" if self._single else unit.domain
-        pause = self._pauses.get(destination)
+        """Return how it went for each recipient of `unit`, or for as many as one transaction has: the others stay due.
+
+        So what a death of the process may repeat, since its outcome was not recorded, is bounded.
+        """
+        pause = self._pauses.get(unit.domain)
         if pause is not None and pause.holds(self._clock()):
             return refused(unit, pause.failure)
         delivery = _Delivery(unit, asyncio.get_running_loop().create_future())
         stranger = not unit.item.reverse_path
-        line = self._lines.setdefault((destination, stranger), _Line(destination, stranger))
+        line = self._lines.setdefault((unit.domain, stranger), _Line(unit.domain, stranger))
         line.waiting.append(delivery)
         self._staff(line)
         try:
@@ -171,8 +175,7 @@ class Destinations:
 
     async def _serve(self, line: _Line) -> None:
         """Serve the line over one connection, as long as it is usable. Raises NotDelivered: there is no connection."""
-        domain = line.waiting[0].unit.domain  # with a smarthost any will do
-        session = await self._courier.connect(domain)
+        session = await self._courier.connect(line.domain)
         self._pauses.pop(line.domain, None)
         line.answers = True
         self._staff(line)
@@ -190,6 +193,10 @@ class Destinations:
                     return
                 except (Failure, OSError) as error:
                     _fail(delivery, error)
+                except Exception as error:  # noqa: BLE001 - whoever waits for it logs it
+                    _fail(delivery, error)
+                    session.abort()  # nobody knows what was said over it
+                    return
                 except BaseException:
                     delivery.done.cancel()
                     raise
@@ -199,11 +206,13 @@ class Destinations:
         await session.quit()
 
     async def _send(self, session: Session, unit: Unit) -> list[Attempt]:
+        """Return how it went for as many recipients as one transaction has."""
+        one = replace(unit, recipients=unit.recipients[: params.MAX_TRANSACTION_RECIPIENTS])
         size = unit.item.sealed.content_size
         # What reads slowly keeps its message in memory for long: small ones never wait for large ones
         budget = self._small_memory if size <= params.SMALL else self._memory
         async with budget.taken(2 * size):
-            message = await self._compose(unit, eight_bit=session.takes_eight_bit)
+            message = await self._compose(one, eight_bit=session.takes_eight_bit)
             return await session.deliver(message)
 
     async def _at_next_host(self, session: Session, unit: Unit, attempts: list[Attempt]) -> list[Attempt]:

@@ -7,12 +7,13 @@ header. The signatures' time is that of acceptance, so a message that is sent ag
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dkim
 
+from gateway.mail.mime_header import all_fields
 from p2pcore.crypto.dkim_keys import ed25519_key
 from p2pcore.crypto.keys import SigningKey
 from p2pcore.errors import Malformed
@@ -36,20 +37,19 @@ class DkimSigner:
     def sign(self, content: bytes, time: int) -> bytes:
         """Return the DKIM-Signature fields, each with its CRLF, to be put before `content`; `time` in ms.
 
-        Raises Malformed where the header does not parse or has no From.
+        Raises Malformed where the header has no From.
         """
         header = content[: _header_size(content)]
         body_hash = base64.b64encode(_simple_body_hash(content, len(header)))
-        try:
-            return b"".join(self._field(key, header, body_hash, time) for key in self._keys)
-        except dkim.DKIMException as error:
-            raise Malformed(f"DKIM: {error}") from error
-
-    def _field(self, key: "_Key", header: bytes, body_hash: bytes, time: int) -> bytes:
-        signer = dkim.DKIM(header + b"\r\n")
-        names = [name.lower() for name, _ in signer.headers if name.lower() in _SIGNED]
-        if b"from" not in names:
+        fields = [(name.lower(), value) for name, value in all_fields(header) if name.lower() in _SIGNED]
+        if not any(name == b"from" for name, _ in fields):
             raise Malformed("no From field to sign")
+        return b"".join(self._field(key, fields, body_hash, time) for key in self._keys)
+
+    def _field(self, key: "_Key", signed: Sequence[tuple[bytes, bytes]], body_hash: bytes, time: int) -> bytes:
+        signer = dkim.DKIM()
+        signer.headers = signed  # dkimpy's own parser raises on what every MTA takes (RFC 5322 §4.5)
+        names = [name for name, _ in signed]
         policy = dkim.CanonicalizationPolicy.from_c_value(b"relaxed/simple")
         signer.hasher = hashlib.sha256
         signer.signature_algorithm = key.algorithm

@@ -20,6 +20,7 @@ from gateway.outbound.schedule import Schedule
 from p2pcore.clock import Clock
 from p2pcore.mail.injection import Injection, SealedContent
 
+_LAST_ITEM = (1 << 63) - 1  # the largest integer of SQLite
 _OPEN = "state IN ('pending', 'held')"
 _PUT_OFF = (  # when the last of it is due, what makes due (?1) what is later than ?2, and how long it waits at most
     (
@@ -99,7 +100,7 @@ class Ledger:
 
     def record(self, item_id: int, attempts: Sequence[Attempt]) -> list[str]:
         """Write down how tries ended; return the bodies that nothing needs any more."""
-        now = self._clock()
+        now, jitter = self._clock(), self._jitter()  # one for all: who was put off together is tried together
         with self._database.transaction():
             item = self._rows.item(item_id)
             if item is None:
@@ -108,15 +109,15 @@ class Ledger:
             for attempt in attempts:
                 recipient = by_number.get(attempt.number)
                 if recipient is not None and recipient.state in ("pending", "held"):
-                    self._record(item, recipient, attempt, now)
+                    self._record(item, recipient, attempt, now, jitter)
             return self._settle(item_id, now)
 
-    def _record(self, item: QueueItem, recipient: QueuedRecipient, attempt: Attempt, now: int) -> None:
+    def _record(self, item: QueueItem, recipient: QueuedRecipient, attempt: Attempt, now: int, jitter: float) -> None:
         state, status, next_attempt = recipient.state, attempt.status, recipient.next_attempt
         action: Action | None = None
         warned = False
         if attempt.outcome == "deferred":
-            again = self._schedule.next_attempt(item.accepted, now, recipient.attempts + 1, self._jitter())
+            again = self._schedule.next_attempt(item.accepted, now, recipient.attempts + 1, jitter)
             if again is None:
                 state, action = "failed", "failed"
                 status = "5.4.7"  # RFC 3463 §3.5: delivery time expired
@@ -235,14 +236,27 @@ class Ledger:
 
     # What an administrator does
 
-    def retry(self, item_id: int | None) -> int:
-        """Make recipients due at once, held ones too (None: all that are not held); return how many."""
-        now = self._clock()
-        change = "UPDATE recipients SET state = 'pending', next_attempt = ? WHERE"
+    def retry(self, item_id: int) -> int:
+        """Make an item's recipients due at once, held ones too; return how many."""
         with self._database.transaction():
-            if item_id is None:
-                return self._database.run(f"{change} state = 'pending'", now)
-            return self._database.run(f"{change} item = ? AND {_OPEN}", now, item_id)
+            sql = f"UPDATE recipients SET state = 'pending', next_attempt = ? WHERE item = ? AND {_OPEN}"  # noqa: S608
+            return self._database.run(sql, self._clock(), item_id)
+
+    def retry_some(self, after: tuple[int, int]) -> tuple[int, tuple[int, int] | None]:
+        """Make RETRY_AT_ONCE recipients due at once, of those behind item and number `after` that are not held.
+
+        Return how many, and the last of them where there may be more.
+        """
+        waiting = "(item, number) > (?, ?) AND +state = 'pending'"  # +: by primary key, which nothing here changes
+        last = self._database.rows(
+            f"SELECT item, number FROM recipients WHERE {waiting} ORDER BY item, number LIMIT 1 OFFSET ?",  # noqa: S608
+            *after,
+            params.RETRY_AT_ONCE - 1,
+        )
+        until = last[0] if last else (_LAST_ITEM, 0)
+        with self._database.transaction():
+            sql = f"UPDATE recipients SET next_attempt = ? WHERE {waiting} AND (item, number) <= (?, ?)"  # noqa: S608
+            return self._database.run(sql, self._clock(), *after, *until), until if last else None
 
     def catch_up(self) -> None:
         """Make due what is put off longer than ever is done: the clock was set back meanwhile."""

@@ -17,7 +17,10 @@ from p2pcore.errors import Malformed
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`stuffed` ends in CRLF and lacks only the final dot; `size` is of the octets before stuffing (RFC 1870 §5)."""
+    """For MAX_TRANSACTION_RECIPIENTS at most.
+
+    `stuffed` ends in CRLF and lacks only the final dot; `size` is of the octets before stuffing (RFC 1870 §5).
+    """
 
     reverse_path: str
     recipients: tuple[QueuedRecipient, ...]
@@ -42,32 +45,47 @@ class Message:
 def compose(unit: Unit, signer: DkimSigner | None, *, eight_bit: bool = True) -> Message:
     """Open the content and make what is sent; for a thread. Raises Tampered, Malformed (no From to sign), OSError.
 
-    Where the host does not take `eight_bit`, content is converted before it is signed; content that cannot be keeps
-    its 8-bit octets, and the session refuses it.
+    Where the host does not take `eight_bit`, content is converted before it is signed.
     """
     item = unit.item
-    content = open_content(item.sealed)
+    content = sendable(open_content(item.sealed), eight_bit=eight_bit)
+    signature = signer.sign(content, item.accepted) if signer else b""
+    return written(
+        item.trace + signature + content, item.reverse_path, unit.recipients, ret=item.ret, envelope_id=item.envelope_id
+    )
+
+
+def sendable(content: bytes, *, eight_bit: bool) -> bytes:
+    """Return `content` with a CRLF at its end, and in 7 bits where the host does not take `eight_bit` (RFC 6152 §3).
+
+    What cannot be converted keeps its 8-bit octets, and the session refuses it.
+    """
     if not content.endswith(b"\r\n"):
         content += b"\r\n"
     if not eight_bit:
         with suppress(Malformed):
-            content = to_seven_bit(content)
-    signature = signer.sign(content, item.accepted) if signer else b""
-    octets = item.trace + signature + content
+            return to_seven_bit(content)
+    return content
+
+
+def written(
+    octets: bytes, reverse_path: str, recipients: tuple[QueuedRecipient, ...], *, ret: Ret, envelope_id: str
+) -> Message:
+    """Return `octets`, trace and content, as a message."""
     stuffed = octets.replace(b"\r\n.", b"\r\n..")
     if stuffed.startswith(b"."):
         stuffed = b"." + stuffed
     header_end = octets.find(b"\r\n\r\n")
     header = octets[:header_end] if header_end >= 0 else octets
     return Message(
-        reverse_path=_for_the_wire(item.reverse_path, destination_of(item.reverse_path)),
-        recipients=unit.recipients,
+        reverse_path=_for_the_wire(reverse_path, destination_of(reverse_path)),
+        recipients=recipients,
         stuffed=stuffed,
         size=len(octets),
         body="7BIT" if octets.isascii() else "8BITMIME",
         utf8_header=not header.isascii(),
-        ret=item.ret,
-        envelope_id=item.envelope_id,
+        ret=ret,
+        envelope_id=envelope_id,
     )
 
 

@@ -56,7 +56,10 @@ class QueueItem:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is tried at once: the due recipients of one item in one domain."""
+    """What is tried at once: the due recipients of one item in one `domain`.
+
+    "" is all domains of a smarthost, and without one what cannot be a domain.
+    """
 
     item: QueueItem
     domain: str

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from gateway.mail.trace import MethodResult, authentication_results, return_path
 from gateway.outbound.model import Attempt, KeptInjection, QueuedRecipient, QueueItem, Unit
+from p2pcore import params
 from p2pcore.crypto.certificates import Certificate
-from p2pcore.errors import Failure, PermanentFailure
+from p2pcore.errors import Failure, PermanentFailure, TooLarge
 from p2pcore.mail.injection import Injection, RecipientPart, SealedContent
 from p2pcore.mail.names import Recipients
 from p2pcore.mail.send import Outcome
@@ -58,27 +59,36 @@ class NetworkDelivery:
             again = [waiting.pop(number) for number in kept.covers if number in waiting]
             if again:
                 attempts |= await self._inject(kept, again)
-        fresh = await self._keep(unit.item, waiting, attempts)
-        if fresh is not None:
-            attempts |= await self._inject(fresh, list(waiting.values()))
+        while waiting:
+            fresh = await self._keep(unit.item, waiting, attempts)
+            if fresh is not None:
+                attempts |= await self._inject(fresh, [waiting.pop(number) for number in fresh.covers])
         return [attempts[each.number] for each in unit.recipients]
 
     async def _keep(
         self, item: QueueItem, waiting: dict[int, QueuedRecipient], attempts: dict[int, Attempt]
     ) -> KeptInjection | None:
-        """Finish and keep the statements for `waiting`; who cannot be reached leaves it and gets an outcome."""
+        """Finish and keep statements for `waiting`, or for as many of it as one body can have.
+
+        Who cannot be reached leaves it and gets an outcome.
+        """
         certificates: dict[bytes, tuple[Certificate, str]] = {}
         inboxes: dict[int, tuple[Certificate, ...]] = {}
         for number, recipient in list(waiting.items()):
             try:
-                inboxes[number] = (await self._names.recipient(recipient.forward_path)).certificates
+                found = (await self._names.recipient(recipient.forward_path)).certificates
+                theirs = {one.inbox_key: (one, recipient.forward_path) for one in found}
+                if len(theirs) > params.MAX_DELETE_RIGHTS:
+                    raise TooLarge(f"the address leads to more than {params.MAX_DELETE_RIGHTS} users")
             except Failure as failure:
                 attempts[number] = _refused(number, failure)
                 del waiting[number]
                 continue
-            for certificate in inboxes[number]:
-                certificates.setdefault(certificate.inbox_key, (certificate, recipient.forward_path))
-        if not waiting:
+            if len(certificates.keys() | theirs.keys()) <= params.MAX_DELETE_RIGHTS:
+                inboxes[number] = found
+                for inbox, each in theirs.items():
+                    certificates.setdefault(inbox, each)
+        if not inboxes:
             return None
         trace = self._trace(item)
         parts = [RecipientPart(each, item.reverse_path, path, trace) for each, path in certificates.values()]
@@ -86,10 +96,12 @@ class NetworkDelivery:
         try:
             injection = await self._injector.prepare(item.sealed, parts, verdicts)
         except Failure as failure:
-            attempts |= {number: _refused(number, failure) for number in waiting}
+            attempts |= {number: _refused(number, failure) for number in inboxes}
+            for number in inboxes:
+                del waiting[number]
             return None
         order = {inbox_key: index for index, inbox_key in enumerate(certificates)}
-        covers = {number: tuple(order[each.inbox_key] for each in inboxes[number]) for number in waiting}
+        covers = {number: tuple(order[each.inbox_key] for each in found) for number, found in inboxes.items()}
         return await self._queue.keep_injection(item, injection, covers)
 
     async def _inject(self, kept: KeptInjection, recipients: Sequence[QueuedRecipient]) -> dict[int, Attempt]:

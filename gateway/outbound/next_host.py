@@ -8,9 +8,13 @@ may have the message.
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
+import structlog
+
 from gateway.outbound.errors import NotDelivered
 from gateway.outbound.model import Attempt
 from gateway.outbound.mx import Target
+
+log = structlog.get_logger("mail")
 
 
 class Connected(Protocol):
@@ -53,13 +57,28 @@ async def with_next_host(
     if not put_off or session.in_doubt:
         return list(attempts)
     try:
-        other = await connector.connect(domain, besides=session.target.host)
+        again = await _at_another(connector, domain, session.target.host, put_off, deliver)
     except NotDelivered:
         return list(attempts)  # there is no other, or it does not answer: what the first has said stands
+    except Exception as error:  # nor does anything that goes wrong here undo it: who has the message has it
+        log.exception("failed", where="next host", destination=domain, error=repr(error))
+        return list(attempts)
+    by_number = {each.number: each for each in again}
+    return [by_number.get(each.number, each) for each in attempts]
+
+
+async def _at_another(
+    connector: Connector[S],
+    domain: str,
+    besides: str,
+    numbers: Collection[int],
+    deliver: "Callable[[S, Collection[int]], Awaitable[list[Attempt]]]",
+) -> list[Attempt]:
+    other = await connector.connect(domain, besides=besides)
     try:
-        again = {each.number: each for each in await deliver(other, put_off)}
+        attempts = await deliver(other, numbers)
     except BaseException:
         other.abort()
         raise
     await other.quit()
-    return [again.get(each.number, each) for each in attempts]
+    return attempts

@@ -14,8 +14,8 @@
 | file of an item that is gone | between that commit and the file's removal | the file is removed at `open` |
 
 So a kill loses nothing. What it can repeat: a message whose final 250 was on its way, or read and not recorded yet, is
-sent once more (the window that SMTP itself has, RFC 5321 §4.5.3.2.6). Into our own domain, and for reports, there is no
-such window, because the statements repeated are the same ones.
+sent once more, to a hundred recipients at most (the window that SMTP itself has, RFC 5321 §4.5.3.2.6). Into our own
+domain, and for reports, there is no such window, because the statements repeated are the same ones.
 
 A recipient leaves `pending` only after the remote's final reply, in the transaction that also writes down the report
 that this outcome owes. Content is sealed under a session key; session keys, envelopes and statements are in a database
@@ -120,10 +120,13 @@ class Queue:
 
     # For the dispatcher
 
-    async def claim(self, room: int) -> Work:
-        """Return what is due, at most `room` units of mail, and claim it: it is not returned again until released."""
+    async def claim(self, room: int, apart: str | None = None) -> Work:
+        """Return what is due, at most `room` units of mail, and claim it: it is not returned again until released.
+
+        `apart`: with a smarthost our own domain, which is apart from all others; None: every domain is.
+        """
         shares = self._claims.shares()
-        work = await self._run(lambda: self._due(shares, room))
+        work = await self._run(lambda: self._due(shares, room, apart))
         self._claims.add(work)
         return work
 
@@ -132,11 +135,11 @@ class Queue:
         if self._claims.remove(claimed):
             self._wake.set()
 
-    async def wait(self) -> None:
-        """Return as soon as something that can be claimed is due."""
+    async def wait(self, apart: str | None = None) -> None:
+        """Return as soon as something that can be claimed, with the same `apart`, is due."""
         while True:
             self._wake.clear()
-            at = await self._run(partial(self._next_due, self._claims.shares()))
+            at = await self._run(partial(self._next_due, self._claims.shares(), apart))
             left = params.CLOCK_CHECK if at is None else min(at - self._clock(), params.CLOCK_CHECK)
             if left <= 0:
                 return
@@ -200,8 +203,17 @@ class Queue:
         return await self._run(lambda: self._rows.count())
 
     async def retry(self, item_id: int | None = None) -> int:
-        """Make recipients due now, of one item (held ones too) or of all (not held); return how many."""
-        count = await self._run(lambda: self._ledger.retry(item_id))
+        """Make recipients due now, of one item (held ones too) or of all (not held); return how many.
+
+        Of all: some at a time, so that others have their turn in between; killed meanwhile, the rest keeps its time.
+        """
+        count = 0
+        after: tuple[int, int] | None = (0, 0)
+        if item_id is not None:
+            count, after = await self._run(lambda: self._ledger.retry(item_id)), None
+        while after is not None:
+            changed, after = await self._run(partial(self._ledger.retry_some, after))
+            count += changed
         self._wake.set()
         return count
 
@@ -263,14 +275,14 @@ class Queue:
             self._opened[0].close()
             self._opened = None
 
-    def _due(self, shares: Shares, room: int) -> Work:
+    def _due(self, shares: Shares, room: int, apart: str | None) -> Work:
         rows, claims = self._rows, self._claims
-        units, reports = rows.units(claims, shares, room), rows.reports(claims.reports)
+        units, reports = rows.units(claims, shares, room, apart), rows.reports(claims.reports)
         return Work(tuple(units), tuple(reports), tuple(rows.injections_due(claims.injections)))
 
-    def _next_due(self, shares: Shares) -> int | None:
+    def _next_due(self, shares: Shares, apart: str | None) -> int | None:
         self._ledger.catch_up()
-        return self._rows.next_due(self._claims, shares)
+        return self._rows.next_due(self._claims, shares, apart)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

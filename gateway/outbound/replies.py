@@ -34,7 +34,7 @@ class Reply:
 def parse_reply(code: int, message: str) -> Reply:
     """Return the reply of a remote; its lines are separated by LF in `message`."""
     found = _ENHANCED.match(message)
-    status = f"{code // 100}.0.0" if 2 <= code // 100 <= 5 else "4.5.0"
+    status = f"{code // 100}.0.0" if code // 100 in (2, 4, 5) else "4.5.0"
     if found is not None and found[1] == str(code)[:1]:  # a status of another class is a slip of the remote
         status = f"{found[1]}.{int(found[2])}.{int(found[3])}"
     readable = message.encode("utf-8", "replace").decode("utf-8", "replace")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Set
-from typing import Any
+from typing import Any, Final
 
 from gateway.mail.outgoing import Sending
 from gateway.outbound import params
@@ -19,6 +19,11 @@ _RECIPIENT = (
 _ITEM = (
     "id, submission_id, submitter, reverse_path, body, smtputf8, trace, ret, envelope_id, accepted,"
     " session_key, digest, sealed_size, content_size, file"
+)
+_DESTINATION = "iif(?3 IS NULL OR domain = ?3, domain, '')"  # as `_destination`
+PENDING: Final = (
+    f"SELECT item, {_DESTINATION}, stranger, next_attempt FROM recipients WHERE state = 'pending' AND stranger <= ?1"  # noqa: S608
+    f" AND {_DESTINATION} NOT IN (SELECT value FROM json_each(?2)) ORDER BY next_attempt"
 )
 
 
@@ -43,11 +48,11 @@ class Rows:
         sql = "SELECT 1 FROM submissions WHERE submitter = ? AND submission_id = ?"
         return bool(self._database.rows(sql, submitter, submission_id))
 
-    def units(self, claims: Claims, shares: Shares, room: int) -> list[Unit]:
+    def units(self, claims: Claims, shares: Shares, room: int, apart: str | None) -> list[Unit]:
         """Return at most `room` units that are due, not claimed and within the shares, the longest due first."""
         now = self._clock()
         found: dict[tuple[int, str], None] = {}
-        while len(found) < room and self._search(claims, shares, found, now, room):
+        while len(found) < room and self._search(claims, shares, found, now, room, apart):
             continue
         items: dict[int, QueueItem] = {}  # one item may be due in a thousand domains
         units = []
@@ -56,12 +61,20 @@ class Rows:
             assert item is not None, "a recipient's row goes with its item's"
             items[number] = item
             due = (each for each in item.recipients if each.state == "pending" and each.next_attempt <= now)
-            units.append(Unit(item, domain, tuple(each for each in due if each.domain == domain)))
+            units.append(Unit(item, domain, tuple(each for each in due if _destination(each.domain, apart) == domain)))
         return units
 
-    def _search(self, claims: Claims, shares: Shares, found: dict[tuple[int, str], None], now: int, room: int) -> bool:
+    def _search(
+        self,
+        claims: Claims,
+        shares: Shares,
+        found: dict[tuple[int, str], None],
+        now: int,
+        room: int,
+        apart: str | None,
+    ) -> bool:
         """Add to `found` until a share is full; return whether there may be more for the others."""
-        for number, domain, stranger, next_attempt in self._pending(shares):
+        for number, domain, stranger, next_attempt in self._pending(shares, apart):
             if next_attempt > now or len(found) >= room:
                 return False
             if (number, domain) not in claims.units and (number, domain) not in found:
@@ -85,9 +98,9 @@ class Rows:
         found = self._database.rows(sql, self._clock(), most + len(claimed))
         return [number for (number,) in found if number not in claimed][:most]
 
-    def next_due(self, claims: Claims, shares: Shares) -> int | None:
+    def next_due(self, claims: Claims, shares: Shares, apart: str | None) -> int | None:
         """Return when the first thing is due that is not claimed and within its share, None: nothing waits."""
-        pending = self._pending(shares)
+        pending = self._pending(shares, apart)
         times = [time for item, domain, _, time in pending if (item, domain) not in claims.units][:1]
         for sql, claimed in (
             ("SELECT id, report_at FROM items WHERE report_at NOTNULL ORDER BY report_at LIMIT ?", claims.reports),
@@ -100,14 +113,9 @@ class Rows:
                 times += [at for number, at in self._database.rows(sql, len(claimed) + 1) if number not in claimed][:1]
         return min(times, default=None)
 
-    def _pending(self, shares: Shares) -> Iterator[tuple[int, str, int, int]]:
-        """Yield item, domain, stranger and time of pending recipients whose share is not full, by time."""
-        return self._database.each(
-            "SELECT item, domain, stranger, next_attempt FROM recipients WHERE state = 'pending' AND stranger <= ?"
-            " AND domain NOT IN (SELECT value FROM json_each(?)) ORDER BY next_attempt",
-            int(shares.strangers_left > 0),
-            json.dumps(sorted(shares.full)),
-        )
+    def _pending(self, shares: Shares, apart: str | None) -> Iterator[tuple[int, str, int, int]]:
+        """Yield item, destination, stranger and time of pending recipients whose share is not full, by time."""
+        return self._database.each(PENDING, int(shares.strangers_left > 0), json.dumps(sorted(shares.full)), apart)
 
     def item(self, item_id: int) -> QueueItem | None:
         rows = self._database.rows(f"SELECT {_ITEM} FROM items WHERE id = ?", item_id)  # noqa: S608
@@ -181,3 +189,8 @@ class Rows:
             )
             for number, item, statements, body, covers, begun, attempts, file in rows
         ]
+
+
+def _destination(domain: str, apart: str | None) -> str:
+    """Return where a recipient's mail goes: to her domain, or "", the smarthost, unless her domain is `apart`."""
+    return domain if apart in (None, domain) else ""

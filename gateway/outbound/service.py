@@ -30,11 +30,16 @@ _UNFORESEEN = NotDelivered("4.3.0", "local error")
 class Delivery(Protocol):
     """One way out: Destinations (by MX) or NetworkDelivery (into our own domain)."""
 
-    async def deliver(self, unit: Unit) -> list[Attempt]: ...
+    async def deliver(self, unit: Unit) -> list[Attempt]:
+        """Return how it went; a recipient without an attempt stays due."""
+        ...
 
 
 class MxDelivery(Delivery, Protocol):
     """gateway.outbound.destinations.Destinations."""
+
+    @property
+    def single(self) -> bool: ...
 
     def forget_pauses(self) -> None: ...
 
@@ -69,6 +74,7 @@ class Outbound:
         self._network = network
         self._reports = reports
         self._domain = domain
+        self._apart = domain if mx.single else None
         self._under_way = under_way
         self._record_retry = record_retry / 1_000
         self._nodes_pause = nodes_pause
@@ -104,9 +110,9 @@ class Outbound:
     async def _dispatch(self) -> None:
         while True:
             try:
-                await self._queue.wait()
+                await self._queue.wait(self._apart)
                 await self._writable.wait()
-                work = await self._queue.claim(self._under_way - self._count)
+                work = await self._queue.claim(self._under_way - self._count, self._apart)
             except Exception as failure:  # whatever it is, mail that waits must not wait for a restart
                 log.exception("queue unusable", error=repr(failure))
                 await asyncio.sleep(self._record_retry)  # a disk does not tell when it is well again

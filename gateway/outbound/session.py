@@ -25,7 +25,6 @@ from gateway.outbound.model import Attempt, Outcome, QueuedRecipient
 from gateway.outbound.mx import Target
 from gateway.outbound.replies import Reply, parse_reply
 
-_BATCH = params.MAX_TRANSACTION_RECIPIENTS
 _CLOSING = 421  # RFC 5321 §3.8, §4.2.3
 FAILURES = (aiosmtplib.SMTPException, OSError)  # OSError includes TimeoutError and TLS errors
 
@@ -86,15 +85,16 @@ class Session:
         return self._offers("8bitmime")
 
     async def deliver(self, message: Message) -> list[Attempt]:
-        """Return how it went for each recipient of `message`. Raises Stale."""
+        """Return how it went for each recipient of `message`, MAX_TRANSACTION_RECIPIENTS at most. Raises Stale."""
         outcomes: dict[int, Attempt] = {}
-        waiting = self._acceptable(message, outcomes)
+        acceptable = self._acceptable(message, outcomes)
         may_be_stale = self.used > 0
         try:
-            while waiting:
-                batch, rest = waiting[:_BATCH], waiting[_BATCH:]
-                waiting = await self._transaction(message, batch, outcomes, may_be_stale=may_be_stale) + rest
-                may_be_stale = False
+            for utf8 in (False, True):  # RFC 6531 §3.4: who does not need SMTPUTF8 goes without
+                waiting = [each for each in acceptable if message.needs_utf8(each) == utf8]
+                while waiting:
+                    waiting = await self._transaction(message, waiting, outcomes, may_be_stale=may_be_stale)
+                    may_be_stale = False
         except _Lost as lost:
             self.abort()
             for each in message.recipients:
@@ -140,7 +140,10 @@ class Session:
     async def _transaction(
         self, message: Message, batch: Sequence[QueuedRecipient], outcomes: dict[int, Attempt], *, may_be_stale: bool
     ) -> list[QueuedRecipient]:
-        """Send the message to `batch`; return those to be sent it in another transaction. Raises _Lost, Stale."""
+        """Send the message to `batch`, who all need SMTPUTF8 or all do not; return those to be sent it in another one.
+
+        Raises _Lost, Stale.
+        """
         self.used += 1
         try:
             reply = await self._command(self._mail(message, batch), "MAIL")
@@ -177,7 +180,7 @@ class Session:
             words.append(f"SIZE={message.size}")
         if message.body == "8BITMIME":
             words.append("BODY=8BITMIME")
-        if any(message.needs_utf8(each) for each in batch):
+        if message.needs_utf8(batch[0]):  # and so do the others
             words.append("SMTPUTF8")
         if self._offers("dsn"):
             words += [f"RET={message.ret}"] if message.ret else []
@@ -196,6 +199,8 @@ class Session:
         protocol = self._client.protocol
         start = await self._command("DATA", "DATA", self._timeouts.data)
         if start.code != 354:
+            if start.code < 400:  # RFC 5321 §4.3.2 knows no such reply: nobody can tell what the host waits for
+                raise _Lost(f"DATA was answered: {start.text}")
             return start
         assert protocol is not None
         # Listening from here on: a host may answer before it has read everything, and then mostly closes

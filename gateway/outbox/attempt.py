@@ -1,7 +1,7 @@
 """One attempt for one message: each due recipient by its route, then all outcomes and reports in one transaction."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -12,7 +12,7 @@ from gateway.mailbox.errors import StoreError
 from gateway.outbox import contents, handover, owed, reports, rows
 from gateway.outbox.direct import DirectDelivery
 from gateway.outbox.gateways import GatewayDelivery
-from gateway.outbox.model import KeptInjection, Message, Outcome, Recipient
+from gateway.outbox.model import LOCAL_ERROR, KeptInjection, Message, Outcome, Recipient
 from gateway.outbox.network import NetworkDelivery
 from gateway.outbox.params import OutboxLimits
 from gateway.outbox.routes import Router, Routes
@@ -24,8 +24,6 @@ from p2pcore.crypto.certificates import Certificate
 from p2pcore.errors import Failure
 
 log = structlog.get_logger("outbox")
-
-_LOCAL_ERROR = Outcome("pending", "4.3.0", "local error")
 
 
 class Attempts:
@@ -61,8 +59,12 @@ class Attempts:
         due = _due(pending, self._clock())
         routes = await self._router.routes(due)
         async with asyncio.TaskGroup() as tasks:
-            by_network = tasks.create_task(self._by_network(message, routes), name="by network")
-            by_gateway = tasks.create_task(self._by_gateway(message, routes.relayed), name="by gateway")
+            by_network = tasks.create_task(
+                _surely(message, routes.by_network, self._by_network(message, routes)), name="by network"
+            )
+            by_gateway = tasks.create_task(
+                _surely(message, routes.relayed, self._by_gateway(message, routes.relayed)), name="by gateway"
+            )
             by_mx = tasks.create_task(self._by_mx(message, routes.direct), name="by MX")
         await self._record(message, by_network.result() | by_gateway.result() | by_mx.result())
 
@@ -199,6 +201,17 @@ class Attempts:
         rows.finish(transaction, message.id)
 
 
+async def _surely(
+    message: Message, recipients: Sequence[Recipient], outcomes: Awaitable[dict[int, Outcome]]
+) -> dict[int, Outcome]:
+    """Return `outcomes`; what nobody foresaw puts off its own recipients, and cuts no other way short."""
+    try:
+        return await outcomes
+    except Exception as error:
+        log.exception("attempt failed", id=message.id, error=repr(error))
+        return dict.fromkeys((recipient.number for recipient in recipients), LOCAL_ERROR)
+
+
 def _due(pending: Sequence[Recipient], now: int) -> list[Recipient]:
     """Return who is tried now: all of a parcel go together, a part under its envelope ID would lose the others."""
     due = [recipient for recipient in pending if recipient.next_attempt <= now]
@@ -215,4 +228,4 @@ def _given_up(outcome: Outcome) -> Outcome:
 
 def _all_deferred(message: Message, recipients: Sequence[Recipient], error: Exception) -> dict[int, Outcome]:
     log.error("attempt failed", id=message.id, error=repr(error))
-    return {recipient.number: _LOCAL_ERROR for recipient in recipients}
+    return {recipient.number: LOCAL_ERROR for recipient in recipients}

@@ -5,27 +5,33 @@
 | before the final dot | tried again |
 | after it, before the reply is recorded | tried again: the remote may get it twice (RFC 1047) |
 
-Each destination's outcomes are recorded as soon as it has answered, however long the others take; where that fails (a
-full disk) it is repeated, and not the delivery.
+Outcomes are recorded after each transaction with a destination, however long the others take; where that fails (a full
+disk) it is repeated, and not the delivery.
 
 No DKIM signature: the domain's signing keys are its gateways'.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+import structlog
 
 from gateway.mail.trace import date_time
 from gateway.outbound.errors import NotDelivered
 from gateway.outbound.message import Message as WireMessage
+from gateway.outbound.message import sendable, written
 from gateway.outbound.model import Attempt, QueuedRecipient, destination_of
 from gateway.outbound.mx import Target
 from gateway.outbound.next_host import with_next_host
+from gateway.outbound.params import MAX_TRANSACTION_RECIPIENTS
 from gateway.outbox import contents
-from gateway.outbox.model import Message, Outcome, Recipient, State
+from gateway.outbox.model import LOCAL_ERROR, Message, Outcome, Recipient, State
 from gateway.outbox.params import DESTINATIONS_AT_ONCE
 from gateway.outbox.store import OutboxStore
+
+log = structlog.get_logger("outbox")
 
 Ended = Callable[[dict[int, Outcome]], Awaitable[None]]
 """Records outcomes; durable on return, raises nothing."""
@@ -42,6 +48,9 @@ class Connection(Protocol):
     @property
     def in_doubt(self) -> bool: ...
 
+    @property
+    def takes_eight_bit(self) -> bool: ...
+
     async def deliver(self, message: WireMessage) -> list[Attempt]:
         """Return how it went for each recipient."""
         ...
@@ -52,7 +61,10 @@ class Connection(Protocol):
 
 
 class Courier(Protocol):
-    """Finds and dials destinations: gateway.outbound.courier.Courier."""
+    """Finds and dials destinations: gateway.outbound.courier.Courier. `single`: there is one, whatever the domain."""
+
+    @property
+    def single(self) -> bool: ...
 
     async def connect(self, domain: str, *, besides: str = "") -> Connection:
         """Return a connection to one of the domain's hosts, but `besides`. Raises NotDelivered."""
@@ -60,7 +72,7 @@ class Courier(Protocol):
 
 
 class DirectDelivery:
-    """Delivers to destinations, one connection for each."""
+    """Delivers to destinations, one transaction after the other at each."""
 
     def __init__(self, store: OutboxStore, courier: Courier, domain: str) -> None:
         self._store = store
@@ -72,24 +84,34 @@ class DirectDelivery:
 
         Raises nothing where something may have been delivered.
         """
-        content = await asyncio.to_thread(self._stuffed, message)
-        destinations: dict[str, list[Recipient]] = {}
+        copies = await asyncio.to_thread(self._copies, message)
+        destinations: dict[str, list[QueuedRecipient]] = {}
         for recipient in recipients:
-            destinations.setdefault(destination_of(recipient.forward_path), []).append(recipient)
+            domain = destination_of(recipient.forward_path)
+            destinations.setdefault("" if self._courier.single else domain, []).append(_queued(recipient, domain))
         room = asyncio.Semaphore(DESTINATIONS_AT_ONCE)
 
-        async def visit(domain: str, group: Sequence[Recipient]) -> None:
+        async def visit(domain: str, group: Sequence[QueuedRecipient]) -> None:
             async with room:
-                await ended(await self._visit(domain, _wire(message, group, domain, *content)))
+                for start in range(0, len(group), MAX_TRANSACTION_RECIPIENTS):
+                    part = tuple(group[start : start + MAX_TRANSACTION_RECIPIENTS])
+                    try:
+                        outcomes = await self._visit(domain, copies, part)
+                    except Exception as error:  # whatever it is, it cuts off no delivery to another destination
+                        log.exception("attempt failed", id=message.id, destination=domain, error=repr(error))
+                        outcomes = {each.number: LOCAL_ERROR for each in part}
+                    await ended(outcomes)
 
         async with asyncio.TaskGroup() as tasks:
             for domain, group in destinations.items():
                 tasks.create_task(visit(domain, group), name=f"delivery to {domain}")
 
-    async def _visit(self, domain: str, message: WireMessage) -> dict[int, Outcome]:
+    async def _visit(
+        self, domain: str, copies: "_Copies", recipients: tuple[QueuedRecipient, ...]
+    ) -> dict[int, Outcome]:
         async def put_off(other: Connection, numbers: Collection[int]) -> list[Attempt]:
-            recipients = tuple(each for each in message.recipients if each.number in numbers)
-            return await other.deliver(replace(message, recipients=recipients))
+            again = tuple(each for each in recipients if each.number in numbers)
+            return await other.deliver(copies.of(other, again))
 
         try:
             connection = await self._courier.connect(domain)
@@ -97,9 +119,9 @@ class DirectDelivery:
             outcome = Outcome(
                 "failed" if failure.permanent else "pending", failure.status, failure.reply, failure.remote
             )
-            return {recipient.number: outcome for recipient in message.recipients}
+            return {recipient.number: outcome for recipient in recipients}
         try:
-            attempts = await connection.deliver(message)
+            attempts = await connection.deliver(copies.of(connection, recipients))
             attempts = await with_next_host(self._courier, domain, connection, attempts, put_off)
         finally:
             await connection.quit()
@@ -108,37 +130,43 @@ class DirectDelivery:
             for each in attempts
         }
 
-    def _stuffed(self, message: Message) -> tuple[bytes, int]:
-        """Return trace and content, dot-stuffed but for the final dot, and their size before that."""
+    def _copies(self, message: Message) -> "_Copies":
+        """Return what is sent to each kind of host. Raises StoreError, OSError."""
         received = f"Received: by {self._domain} with ESMTPA id {message.id};\r\n\t{date_time(message.accepted)}\r\n"
-        pieces = contents.stuffed(contents.pieces(self._store.files, message.content))
-        return received.encode() + b"".join(pieces).removesuffix(b".\r\n"), len(received) + message.content.size
+        content = b"".join(contents.pieces(self._store.files, message.content))
+
+        def copy(*, eight_bit: bool) -> WireMessage:
+            octets = received.encode() + sendable(content, eight_bit=eight_bit)
+            return written(octets, message.reverse_path, (), ret=message.ret, envelope_id=message.envelope_id)
+
+        whole = copy(eight_bit=True)
+        return _Copies(whole, whole if whole.body == "7BIT" else copy(eight_bit=False))
 
 
-def _wire(message: Message, group: Sequence[Recipient], domain: str, stuffed: bytes, size: int) -> WireMessage:
-    return WireMessage(
-        reverse_path=message.reverse_path,
-        recipients=tuple(
-            QueuedRecipient(
-                number=recipient.number,
-                forward_path=recipient.forward_path,
-                domain=domain,
-                notify=recipient.notify,
-                orcpt=recipient.orcpt,
-                state="pending",
-                next_attempt=recipient.next_attempt,
-                attempts=recipient.attempts,
-                last_attempt=recipient.last_attempt,
-                status=recipient.status,
-                reply=recipient.reply,
-                remote=recipient.remote,
-            )
-            for recipient in group
-        ),
-        stuffed=stuffed,
-        size=size,
-        body="7BIT" if stuffed.isascii() else "8BITMIME",
-        utf8_header=not stuffed[: stuffed.find(b"\r\n\r\n")].isascii(),
-        ret=message.ret,
-        envelope_id=message.envelope_id,
+@dataclass(frozen=True, slots=True)
+class _Copies:
+    """A message for hosts that take 8-bit content and for those that do not; without recipients."""
+
+    eight_bit: WireMessage
+    seven_bit: WireMessage
+
+    def of(self, connection: Connection, recipients: tuple[QueuedRecipient, ...]) -> WireMessage:
+        """Return the one that the host takes."""
+        return replace(self.eight_bit if connection.takes_eight_bit else self.seven_bit, recipients=recipients)
+
+
+def _queued(recipient: Recipient, domain: str) -> QueuedRecipient:
+    return QueuedRecipient(
+        number=recipient.number,
+        forward_path=recipient.forward_path,
+        domain=domain,
+        notify=recipient.notify,
+        orcpt=recipient.orcpt,
+        state="pending",
+        next_attempt=recipient.next_attempt,
+        attempts=recipient.attempts,
+        last_attempt=recipient.last_attempt,
+        status=recipient.status,
+        reply=recipient.reply,
+        remote=recipient.remote,
     )

@@ -135,6 +135,9 @@ class Outcome:
         return cls("pending" if failure.temporary else "failed", failure.status, str(failure))
 
 
+LOCAL_ERROR = Outcome("pending", "4.3.0", "local error")
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxStatus:
     """Counts for `p2pmail status`; `oldest` is when the oldest kept message was accepted, in ms, None if none is.

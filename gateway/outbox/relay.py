@@ -94,7 +94,7 @@ class RelaySession:
         reply = await self._command("DATA")
         protocol = self._client.protocol
         if reply.code != 354 or protocol is None:
-            return reply
+            return self._refusal(reply)
         # Listening from here on: a gateway that refuses may say so before it has everything
         answer = asyncio.create_task(protocol.read_response(), name="reply to content")
         dotted = False
@@ -110,7 +110,8 @@ class RelaySession:
                 protocol.write(piece)
             async with asyncio.timeout(RELAY_DOT_TIMEOUT / params.SECOND):
                 response = await answer
-            return parse_reply(response.code, response.message)
+            reply = parse_reply(response.code, response.message)
+            return reply if dotted else self._refusal(reply)
         except _ENDS as error:
             text = f"{self._name}: content: {type(error).__name__} {error}".rstrip()
             self._client.close()
@@ -147,6 +148,13 @@ class RelaySession:
         if response.code == 421:  # RFC 5321 §3.8: it is closing
             raise Unreachable(f"{self._name}: {words[0]}: 421 {response.message}")
         return parse_reply(response.code, response.message)
+
+    def _refusal(self, reply: Reply) -> Reply:
+        """Return a refusal that came before the final dot. Raises Unreachable where it is none (RFC 5321 §4.3.2)."""
+        if reply.code < 400:
+            self._client.close()
+            raise Unreachable(f"{self._name}: answered before the content: {reply.text}")
+        return reply
 
     @property
     def _name(self) -> str:

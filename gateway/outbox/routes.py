@@ -45,6 +45,12 @@ class Routes:
     relayed: list[Recipient] = field(default_factory=list)
     direct: list[Recipient] = field(default_factory=list)
 
+    @property
+    def by_network(self) -> list[Recipient]:
+        """Who goes by the network."""
+        kept = [recipient for group in self.kept.values() for recipient in group]
+        return kept + [recipient for recipient, _ in self.found]
+
 
 class Router:
     """Looks for certificates of addresses of our domain; `direct`: other domains' recipients go by MX from here."""

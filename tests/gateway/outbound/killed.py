@@ -45,7 +45,8 @@ async def deliver(queue: Queue, port: int, *, stall: bool) -> None:
     queue.record = recorded  # type: ignore[method-assign, assignment]
     exchangers = MailExchangers(Resolver(), smarthost=Endpoint("127.0.0.1", port))
     network = make_network()
-    destinations = Destinations(Courier(exchangers, "mx.example.org", TIMEOUTS), None, system_clock)
+    courier = Courier(exchangers, "mx.example.org", TIMEOUTS, single=True)
+    destinations = Destinations(courier, None, system_clock)
     way = NetworkDelivery(network, network, queue, "mx.example.org")
     reports = None
     outbound = Outbound(queue, destinations, way, reports, "example.org")  # type: ignore[arg-type]

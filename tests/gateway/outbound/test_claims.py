@@ -12,6 +12,7 @@ from gateway.outbound import params
 from gateway.outbound.bodies import open_beginning, seal
 from gateway.outbound.model import Attempt, Unit
 from gateway.outbound.queue import Queue
+from gateway.outbound.rows import PENDING
 from p2pcore.errors import Tampered
 from p2pcore.mail.injection import SealedContent
 from p2pcore.params import DAY
@@ -76,6 +77,15 @@ async def test_reports_to_strangers_leave_room_for_users(queue: Queue, clock: Ma
     assert [unit.item.reverse_path for unit in await claimed(queue)] == ["", "", "", "", "alice@example.org"]
 
 
+async def test_reports_to_strangers_leave_room_at_one_host(queue: Queue, clock: ManualClock) -> None:
+    """Nor do they fill the share of a smarthost, or of the one domain that most strangers and users have in common."""
+    for number in range(params.DOMAIN_UNDER_WAY):
+        await queue.accept(to("s.example", number, reverse_path=""))
+    clock.advance(1)
+    await queue.accept(to("s.example", params.DOMAIN_UNDER_WAY))
+    assert [unit.item.reverse_path for unit in await claimed(queue)].count("alice@example.org") == 1
+
+
 async def test_a_thousand_domains_of_one_message_share_it(queue: Queue) -> None:
     """One message with a thousand recipients in as many domains is read once, not a thousand times."""
     recipients = tuple(NewRecipient(f"x@d{number}.example") for number in range(1_000))
@@ -84,6 +94,54 @@ async def test_a_thousand_domains_of_one_message_share_it(queue: Queue) -> None:
     assert len(units) == 1_000
     assert len({id(unit.item) for unit in units}) == 1
     assert {len(unit.recipients) for unit in units} == {1}
+
+
+async def test_one_host_gets_a_message_once(queue: Queue) -> None:
+    """RFC 5321 §4.5.4.1: with a smarthost all recipients but our own domain's are tried together, and none twice."""
+    await queue.accept(new_item("x@a.example", "bob@example.org", "y@b.example", "z@[192.0.2.1]"))
+    units = (await queue.claim(100, "example.org")).units
+    assert [(unit.domain, [each.forward_path for each in unit.recipients]) for unit in units] == [
+        ("", ["x@a.example", "y@b.example", "z@[192.0.2.1]"]),
+        ("example.org", ["bob@example.org"]),
+    ]
+    assert not (await queue.claim(100, "example.org")).units
+    await queue.record(units[0].item, [Attempt(0, "delivered", "2.0.0", "ok")])
+    queue.release(units[0])
+    (again,) = (await queue.claim(100, "example.org")).units
+    assert [each.number for each in again.recipients] == [2, 3]
+
+
+async def test_one_host_has_one_share(queue: Queue, clock: ManualClock, small_shares: None) -> None:
+    """Mail to many domains by one smarthost leaves room to our own domain's."""
+    for number in range(6):
+        await queue.accept(to(f"d{number}.example", 0))
+    clock.advance(1)
+    await queue.accept(to("example.org", 0))
+    units = (await queue.claim(100, "example.org")).units
+    assert [unit.domain for unit in units] == [""] * 4 + ["example.org"]
+    waiting = asyncio.create_task(queue.wait("example.org"))
+    for unit in units[:2]:
+        await asyncio.wait([waiting], timeout=0)
+        await queue.record(unit.item, [Attempt(0, "delivered", "2.0.0", "")])
+        queue.release(unit)
+    async with asyncio.timeout(10):
+        await waiting
+    assert len((await queue.claim(100, "example.org")).units) == 2
+
+
+async def test_who_was_put_off_together_is_tried_together(tmp_path: Path, clock: ManualClock) -> None:
+    """RFC 5321 §4.5.4.1: one copy for all recipients at a host, at the second attempt as at the first."""
+    draws = iter([-1.0, 0.0, 1.0])
+    queue = Queue(tmp_path / "queue", KEY, clock, jitter=lambda: next(draws))
+    await queue.open()
+    await queue.accept(new_item(*(f"u{number}@r.example" for number in range(3))))
+    (unit,) = await claimed(queue)
+    await queue.record(unit.item, [Attempt(number, "deferred", "4.0.0", "later") for number in range(3)])
+    queue.release(unit)
+    clock.advance(params.RETRY_FIRST)
+    (unit,) = await claimed(queue)
+    assert len(unit.recipients) == 3
+    await queue.close()
 
 
 async def test_reports_are_made_some_at_a_time(queue: Queue, small_shares: None) -> None:
@@ -132,12 +190,11 @@ async def test_due_mail_is_found_by_its_index(queue: Queue, tmp_path: Path) -> N
     await queue.accept(to("r.example", 0))
     await queue.close()
     connection = keyed(tmp_path / "queue" / "queue.db", KEY)
-    for sql in (
-        "SELECT item, domain, stranger, next_attempt FROM recipients WHERE state = 'pending' AND stranger <= 1"
-        " AND domain NOT IN (SELECT value FROM json_each('[]')) ORDER BY next_attempt",
-        "SELECT max(next_attempt) FROM recipients WHERE state = 'pending'",
+    for sql, values in (
+        (PENDING, (1, "[]", "example.org")),
+        ("SELECT max(next_attempt) FROM recipients WHERE state = 'pending'", ()),
     ):
-        plan = " ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}"))
+        plan = " ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values))
         assert "COVERING INDEX recipients_due" in plan
         assert "TEMP B-TREE" not in plan
     connection.close()

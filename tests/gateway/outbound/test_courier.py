@@ -93,6 +93,22 @@ async def test_a_host_that_does_not_fit_gets_mail_only_while_testing(
     assert not any(line.startswith(("MAIL", "AUTH")) for line in mta.commands)
 
 
+@pytest.mark.parametrize("mode", ["enforce", "none"])
+async def test_a_name_that_no_certificate_can_have(
+    mta: FakeMta, roots: tuple[ssl.SSLContext, ssl.SSLContext], mode: Mode
+) -> None:
+    """DNS has names that TLS has not: such a host is one without TLS, and its domain's others have their turn."""
+    mta.tls = roots[0]
+    host = f"{'x' * 64}.remote.example"
+    courier = Courier(OneHost(mta.port, host), "us.example", TIMEOUTS, policies=OnePolicy(mode, host))
+    if mode == "none":
+        assert not await connected(courier)
+        return
+    with pytest.raises(NotDelivered) as refused:
+        await courier.connect("remote.example")
+    assert refused.value.status == "4.7.5"
+
+
 async def test_a_host_that_is_down_is_unreachable_in_every_mode(mta: FakeMta) -> None:
     """A connection refused is no breach of a policy, and is not dialled a second time."""
     mta.drop_at = "connect"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dkim
 import pytest
@@ -13,6 +14,7 @@ from gateway.outbound.courier import Courier
 from gateway.outbound.destinations import Destinations
 from gateway.outbound.dkim import DkimSigner
 from gateway.outbound.errors import NotDelivered
+from gateway.outbound.message import Message, compose
 from gateway.outbound.model import Attempt, Unit
 from gateway.outbound.queue import Queue
 from gateway.outbound.session import Session
@@ -29,6 +31,7 @@ class Connections:
     """A Connector that counts, and refuses while `refusing` is set."""
 
     def __init__(self, mta: FakeMta) -> None:
+        self.single = False
         self.asked = 0
         self.refusing: NotDelivered | None = None
         self._courier = Courier(Hosts(mta.port), "mx.example.org", TIMEOUTS)
@@ -59,6 +62,22 @@ async def test_waiting_messages_share_a_connection(
     results = await asyncio.gather(*(destinations.deliver(unit) for unit in await units(queue, 10)))
     assert {attempt.outcome for attempts in results for attempt in attempts} == {"delivered"}
     assert (mta.connections, len(mta.taken)) == (1, 10)
+    await destinations.stop()
+
+
+async def test_a_delivery_is_one_transaction(
+    queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock
+) -> None:
+    """A hundred recipients at a time; the others stay due, so that a death repeats only what was not recorded."""
+    destinations = Destinations(connections, None, clock)
+    await queue.accept(new_item(*(f"u{number}@remote.example" for number in range(105))))
+    for expected in (range(100), range(100, 105)):
+        (unit,) = (await queue.claim(10)).units
+        attempts = await destinations.deliver(unit)
+        assert [each.number for each in attempts] == list(expected)
+        await queue.record(unit.item, attempts)
+        queue.release(unit)
+    assert [len(taken.forward_paths) for taken in mta.taken] == [100, 5]
     await destinations.stop()
 
 
@@ -233,6 +252,26 @@ async def test_an_unforeseen_failure_is_heard_by_all_who_wait(
     await destinations.stop()
 
 
+async def test_an_unforeseen_failure_of_one_message_is_heard_and_hurts_no_other(
+    queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for a stop, after which the message would be tried again without a pause."""
+    destinations = Destinations(connections, None, clock, per_destination=1)
+    bad, good = await units(queue, 2)
+
+    def composing(unit: Unit, *arguments: Any, **options: Any) -> Message:
+        if unit.item.id == bad.item.id:
+            raise ZeroDivisionError
+        return compose(unit, *arguments, **options)
+
+    monkeypatch.setattr("gateway.outbound.destinations.compose", composing)
+    results = await asyncio.gather(destinations.deliver(bad), destinations.deliver(good), return_exceptions=True)
+    assert isinstance(results[0], ZeroDivisionError)
+    assert not isinstance(results[1], BaseException)
+    assert results[1][0].outcome == "delivered"
+    await destinations.stop()
+
+
 async def test_stopping_cuts_deliveries_off(
     queue: Queue, mta: FakeMta, connections: Connections, clock: ManualClock
 ) -> None:
@@ -274,6 +313,8 @@ async def test_a_budget_is_given_in_order() -> None:
 
 class Domains:
     """A Connector with a port for each domain; `silent` domains never answer, `dialled` counts."""
+
+    single = False
 
     def __init__(self, ports: dict[str, int], silent: str = "") -> None:
         self.silent = silent
@@ -383,8 +424,11 @@ async def test_a_clock_set_back_ends_a_pause(queue: Queue, connections: Connecti
 
 async def test_a_smarthost_is_one_destination(queue: Queue, connections: Connections, clock: ManualClock) -> None:
     """Mail to twenty domains shares its few connections and, where it does not answer, its pause."""
-    destinations = Destinations(connections, None, clock, single=True, per_destination=1)
-    work = [unit for number in range(20) for unit in await units(queue, 1, f"d{number}.example")]
+    connections.single = True
+    destinations = Destinations(connections, None, clock, per_destination=1)
+    for number in range(20):
+        await queue.accept(new_item(f"x@d{number}.example", submission_id=f"{number}"))
+    work = (await queue.claim(100, "example.org")).units
     results = await asyncio.gather(*(destinations.deliver(unit) for unit in work))
     assert {attempts[0].outcome for attempts in results} == {"delivered"}
     assert connections.asked == 1

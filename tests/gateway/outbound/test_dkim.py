@@ -74,6 +74,17 @@ def test_a_header_longer_than_any_limit_of_ours_is_signed_whole() -> None:
     assert verifies(SIGNER.sign(content, TIME) + content)
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [(b"Subject:", b"Subject :"), (b"To: again", b"To\t: again"), (b"From:", b"no field at all\r\nFrom:")],
+)
+def test_a_header_that_is_not_quite_one_is_signed(written: bytes, read: bytes) -> None:
+    """RFC 6376 §3.4.2: white space before a colon does not count; a line that is no field is not signed, and no error:
+    its sender was told 250."""
+    content = HEADER + b"\r\nbody\r\n"
+    assert SIGNER.sign(content.replace(written, read), TIME) == SIGNER.sign(content, TIME)
+
+
 def test_what_cannot_be_signed_is_malformed() -> None:
     """A message without From, an empty selector and a key that is none are said to be so."""
     with pytest.raises(Malformed):

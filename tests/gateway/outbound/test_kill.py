@@ -48,10 +48,10 @@ async def kept(directory: Path) -> list[QueueItem]:
     return items
 
 
-async def queued(directory: Path) -> None:
+async def queued(directory: Path, *paths: str) -> None:
     queue = Queue(directory, KEY, system_clock)
     await queue.open()
-    assert await queue.accept(new_item())
+    assert await queue.accept(new_item(*paths))
     await queue.close()
 
 
@@ -99,3 +99,19 @@ async def test_before_the_final_reply_nothing_counts_as_sent(tmp_path: Path, mta
     async with process("deliver", tmp_path, mta.port) as output:
         assert await output.readline() == b"recorded\n"
     assert await kept(tmp_path) == []
+
+
+async def test_a_message_to_many_domains_is_repeated_for_one_transaction(tmp_path: Path, mta: FakeMta) -> None:
+    """Killed in SMTP's own window at a smarthost: whose outcome was recorded gets nothing twice."""
+    paths = [f"x@d{number}.example" for number in range(103)]
+    await queued(tmp_path, *paths)
+    async with process("deliver", tmp_path, mta.port) as output:
+        assert await output.readline() == b"recorded\n"
+    left = sum(each.state == "pending" for item in await kept(tmp_path) for each in item.recipients)
+    assert left in (0, 3)  # 0: it was quick
+    while left:
+        async with process("deliver", tmp_path, mta.port) as output:
+            assert await output.readline() == b"recorded\n"
+        left = len(await kept(tmp_path))
+    assert mta.taken[0].forward_paths == paths[:100]
+    assert all(taken.forward_paths == paths[100:] for taken in mta.taken[1:])

@@ -5,6 +5,7 @@ import pytest
 from gateway.outbound.model import Attempt, Unit
 from gateway.outbound.network import NetworkDelivery
 from gateway.outbound.queue import Queue
+from p2pcore import params
 from p2pcore.errors import CannotKnow, InboxFull, NodeFull, NotAuthorised
 from tests.gateway.outbound.world import CONTENT, FakeNetwork, make_network, new_item
 from tests.support.identities import ManualClock
@@ -50,6 +51,19 @@ async def test_an_alias_reaches_everybody_once(queue: Queue, network: FakeNetwor
     unit = await unit_for(queue, "all@example.org", "bob@example.org")
     attempts = await delivery(network, queue).deliver(unit)
     assert by_number(attempts) == [("delivered", "2.6.0"), ("delivered", "2.6.0")]
+    assert [len(network.mail_of(name)) for name in ("alice", "bob", "carol")] == [1, 1, 1]
+
+
+async def test_more_users_than_one_body_may_have_get_several(
+    queue: Queue, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aliases may lead to more users than a body has delete rights for; only one that does so alone is too large."""
+    monkeypatch.setattr(params, "MAX_DELETE_RIGHTS", 2)
+    unit = await unit_for(queue, "alice@example.org", "all@example.org", "bob@example.org", "carol@example.org")
+    attempts = await delivery(network, queue).deliver(unit)
+    delivered = ("delivered", "2.6.0")
+    assert by_number(attempts) == [delivered, ("failed", "5.3.4"), delivered, delivered]
+    assert [len(injection.entries) for injection in network.injections] == [2, 1]
     assert [len(network.mail_of(name)) for name in ("alice", "bob", "carol")] == [1, 1, 1]
 
 

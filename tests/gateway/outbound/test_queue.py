@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -294,6 +295,30 @@ async def test_retry_makes_everything_due_at_once(queue: Queue) -> None:
     assert await claimed(queue) == []
     assert await queue.retry() == 1
     assert len(await claimed(queue)) == 1
+
+
+async def test_retry_of_a_long_queue_lets_others_have_their_turn(
+    queue: Queue, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some recipients at a time, over several messages: whoever asks for anything else meanwhile is answered first."""
+    monkeypatch.setattr(params, "RETRY_AT_ONCE", 2)
+    for name in ("s-1", "held", "s-2"):
+        await queue.accept(new_item("a@r.example", "b@r.example", "c@r.example", submission_id=name, notify="NEVER"))
+    for item in await queue.items():
+        await queue.record(item, ended(item, "deferred", 0, 1))
+        await queue.record(item, ended(item, "failed", 2))
+        if item.submission_id == "held":
+            await queue.hold(item.id)
+    done: list[object] = []
+
+    async def noted(call: Awaitable[object]) -> None:
+        done.append(await call)
+
+    await asyncio.gather(noted(queue.retry()), noted(queue.knows("alice@example.org", "s-1")))
+    assert done == [True, 4]
+    due = [[each.next_attempt <= clock() for each in item.recipients[:2]] for item in await queue.items()]
+    assert due == [[True, True], [False, False], [True, True]]
+    assert [[each.number for each in unit.recipients] for unit in await claimed(queue)] == [[0, 1], [0, 1]]
 
 
 async def test_removed_mail_is_gone_and_late_outcomes_do_no_harm(queue: Queue, tmp_path: Path) -> None:

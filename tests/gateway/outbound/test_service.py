@@ -18,6 +18,7 @@ from gateway.outbound.courier import Courier
 from gateway.outbound.destinations import Destinations
 from gateway.outbound.dkim import DkimSigner
 from gateway.outbound.errors import QueueUnusable
+from gateway.outbound.message import Message, compose
 from gateway.outbound.model import Attempt, QueueItem, Unit, Work
 from gateway.outbound.mx import MailExchangers
 from gateway.outbound.network import NetworkDelivery
@@ -27,7 +28,8 @@ from gateway.outbound.service import Outbound
 from gateway.resolver import Resolver
 from p2pcore.clock import system_clock
 from p2pcore.crypto.dkim_keys import dkim_record, make_dkim_key
-from p2pcore.errors import NoQuorum
+from p2pcore.endpoint import Endpoint
+from p2pcore.errors import NoQuorum, Tampered
 from p2pcore.mail.injection import Injection
 from tests.gateway.outbound.test_session import TIMEOUTS
 from tests.gateway.outbound.world import CONTENT, KEY, FakeNetwork, make_network, new_item
@@ -49,14 +51,23 @@ class Machine:
     """One gateway's outgoing side."""
 
     def __init__(
-        self, directory: Path, dns: FakeDns, port: int, schedule: Schedule, *, nodes_pause: int = 10_000
+        self,
+        directory: Path,
+        dns: FakeDns,
+        port: int,
+        schedule: Schedule,
+        *,
+        nodes_pause: int = 10_000,
+        smarthost: Endpoint | None = None,
     ) -> None:
         self.network: FakeNetwork = make_network()
         self.queue = Queue(directory / "queue", KEY, system_clock, schedule=schedule)
         resolver = Resolver([dns.endpoint], timeout=2_000)
-        exchangers = MailExchangers(resolver, port=port, own_names=["mx.example.org"], rng=random.Random(1))
+        exchangers = MailExchangers(
+            resolver, port=port, own_names=["mx.example.org"], smarthost=smarthost, rng=random.Random(1)
+        )
         signer = DkimSigner("example.org", {"s1": DKIM_KEY})
-        courier = Courier(exchangers, "mx.example.org", TIMEOUTS)
+        courier = Courier(exchangers, "mx.example.org", TIMEOUTS, single=smarthost is not None)
         self.destinations = Destinations(courier, signer, system_clock, pause=10)
         network = NetworkDelivery(self.network, self.network, self.queue, "mx.example.org")
         reporter = Reporter(self.network, self.network, self.queue, "example.org", "mx.example.org", system_clock)
@@ -120,6 +131,24 @@ async def test_one_message_goes_all_its_ways(machine: Machine, mta: FakeMta) -> 
         assert f"Final-Recipient: rfc822; {path}\r\nAction: failed\r\nStatus: {status}\r\n".encode() in message
         assert reported.count(f"Final-Recipient: rfc822; {path}".encode()) == 1
     assert b"x@remote.example" not in reported.replace(b"To: x@remote.example", b"")
+
+
+async def test_a_smarthost_gets_one_copy_for_all_domains(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> None:
+    """RFC 5321 §4.5.4.1: one transaction for ten domains; each recipient has her own reply, retry and report."""
+    mta.refusals["x@d3.example"] = "550 5.1.1 no such user"
+    mta.once["x@d7.example"] = "450 4.2.0 greylisted"
+    machine = Machine(tmp_path, dns, 1, SOON, smarthost=Endpoint("127.0.0.1", mta.port))
+    await machine.start()
+    domains = [f"d{number}.example" for number in range(10)]
+    await machine.queue.accept(new_item("bob@example.org", *(f"x@{domain}" for domain in domains)))
+    await machine.emptied()
+    at_once = [f"x@{domain}" for domain in domains if domain not in ("d3.example", "d7.example")]
+    assert [taken.forward_paths for taken in mta.taken] == [at_once, ["x@d7.example"]]
+    assert len(machine.network.mail_of("bob")) == 1
+    ((_, report),) = machine.network.mail_of("alice")
+    assert report.count(b"Final-Recipient:") == 1
+    assert b"Final-Recipient: rfc822; x@d3.example\r\nAction: failed\r\nStatus: 5.1.1\r\n" in report
+    await machine.stop()
 
 
 async def test_a_deferral_is_tried_again_and_only_for_whom_it_concerns(machine: Machine, mta: FakeMta) -> None:
@@ -229,12 +258,12 @@ async def test_an_unforeseen_error_of_the_queue_costs_a_pause(
     claim = machine.queue.claim
     broken = 1
 
-    async def sometimes(room: int) -> Work:
+    async def sometimes(room: int, apart: str | None) -> Work:
         nonlocal broken
         if broken:
             broken -= 1
             raise ZeroDivisionError
-        return await claim(room)
+        return await claim(room, apart)
 
     monkeypatch.setattr(machine.queue, "claim", sometimes)
     await machine.queue.accept(new_item())
@@ -346,6 +375,37 @@ async def test_a_server_that_dies_leaves_its_mail_to_the_next_host(
     assert (ill.connections, len(mta.taken)) == (1, 1)
     await machine.stop()
     await ill.stop()
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), Tampered("rot"), ZeroDivisionError()])
+async def test_what_goes_wrong_at_the_next_host_undoes_nothing(
+    tmp_path: Path, dns: FakeDns, mta: FakeMta, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Who got the message from the first host does not get it again, and who was put off there still is."""
+    dns.add("d.example. MX 10 full.d.example.\nd.example. MX 20 mx.d.example.")
+    dns.add("full.d.example. A 127.0.0.2\nmx.d.example. A 127.0.0.1")
+    full = FakeMta(refusals={"y@d.example": "452 4.2.2 mailbox full"})
+    await full.start("127.0.0.2", mta.port)
+    composed: list[Unit] = []
+
+    def composing(unit: Unit, *arguments: Any, **options: Any) -> Message:
+        composed.append(unit)
+        if len(composed) > 1:
+            raise error
+        return compose(unit, *arguments, **options)
+
+    monkeypatch.setattr("gateway.outbound.destinations.compose", composing)
+    machine = Machine(tmp_path, dns, mta.port, Schedule())
+    await machine.start()
+    await machine.queue.accept(new_item("x@d.example", "y@d.example"))
+    async with asyncio.timeout(20):
+        while not (await machine.queue.items())[0].recipients[1].attempts:  # noqa: ASYNC110 - as in `emptied`
+            await asyncio.sleep(0.01)
+    (item,) = await machine.queue.items()
+    assert len(composed) == 2
+    assert [(each.state, each.status) for each in item.recipients] == [("delivered", "2.0.0"), ("pending", "4.2.2")]
+    await machine.stop()
+    await full.stop()
 
 
 async def test_what_is_removed_under_way_ends_there(machine: Machine, mta: FakeMta, tmp_path: Path) -> None:

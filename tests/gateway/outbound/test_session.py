@@ -180,6 +180,27 @@ async def test_what_the_remote_cannot_take_fails_before_it_is_sent(
     assert bool(mta.taken) == (not status)
 
 
+async def test_smtputf8_is_said_for_those_alone_who_need_it(mta: FakeMta) -> None:
+    """RFC 6531 §3.4: what needs no SMTPUTF8 goes without, or the host could pass it on to no old one."""
+    attempts = await delivered(mta, message("grüße@remote.example", "x@remote.example"))
+    assert outcomes(attempts) == [("delivered", "2.0.0")] * 2
+    assert [(taken.forward_paths, taken.mail.endswith(" SMTPUTF8")) for taken in mta.taken] == [
+        (["x@remote.example"], False),
+        (["grüße@remote.example"], True),
+    ]
+
+
+@pytest.mark.parametrize("reply", ["250 2.0.0 ok", "334 go on"])
+async def test_only_354_asks_for_the_content(mta: FakeMta, reply: str) -> None:
+    """RFC 5321 §4.3.2: a host that answers DATA with anything else positive has taken nothing, and is left."""
+    mta.refusals = {"DATA": reply}
+    session = await courier(mta.port).connect("remote.example")
+    (attempt,) = await session.deliver(message())
+    assert attempt.outcome == "deferred"
+    assert reply in attempt.reply
+    assert not session.usable
+
+
 async def test_what_the_remote_offers_is_asked_for(mta: FakeMta) -> None:
     """BODY, SMTPUTF8, and with DSN also RET, ENVID, NOTIFY, ORCPT; then success is the remote's to report."""
     mta.extensions.append("DSN")
@@ -202,15 +223,6 @@ def test_an_ascii_local_part_needs_no_smtputf8() -> None:
     each = QueuedRecipient(0, "x@müller.example", "xn--mller-kva.example", "", "", "pending", 0, 0, 0, "", "", "")
     assert wire_address(each) == "x@xn--mller-kva.example"
     assert xtext("a+b=c d") == "a+2Bb+3Dc+20d"
-
-
-async def test_many_recipients_go_in_several_transactions(mta: FakeMta) -> None:
-    """More than 100 recipients are split, all over one connection."""
-    paths = [f"u{number}@remote.example" for number in range(params.MAX_TRANSACTION_RECIPIENTS + 5)]
-    attempts = await delivered(mta, message(*paths))
-    assert {attempt.outcome for attempt in attempts} == {"delivered"}
-    assert [len(taken.forward_paths) for taken in mta.taken] == [100, 5]
-    assert mta.connections == 1
 
 
 async def test_too_many_recipients_for_the_remote_come_in_the_next_transaction(mta: FakeMta) -> None:
@@ -316,18 +328,35 @@ async def test_421_at_any_point_defers_and_ends_the_connection(mta: FakeMta, at:
     assert not mta.taken
 
 
-@pytest.mark.parametrize(("at", "lines"), [("EHLO", 400), ("x@remote.example", 1_000), ("dot", 1_000)])
+def long_reply(code: int, status: str, lines: int) -> str:
+    """A reply with lines as long as they may be (RFC 5321 §4.5.3.1.5)."""
+    return "\r\n".join([f"{code}-{status} " + "x" * 500] * lines + [f"{code} {status} ok"])
+
+
+@pytest.mark.parametrize("lines", [100, 2_000])
+@pytest.mark.parametrize("at", ["EHLO", "MAIL", "x@remote.example", "dot"])
 async def test_a_reply_of_many_lines_is_a_reply(mta: FakeMta, at: str, lines: int) -> None:
     """RFC 5321 §4.2.1 bounds no number of lines: the code counts, and of the text only its beginning is kept."""
-    mta.refusals = {at: "\r\n".join(["250-and so on"] * lines + ["250 ok"])}
+    mta.refusals = {at: long_reply(250, "2.0.0", lines)}
     (attempt,) = await delivered(mta, message())
     assert attempt.outcome == "delivered"
     assert len(attempt.reply) <= params.MAX_REPLY
 
 
-async def test_a_reply_without_end_is_not_kept(mta: FakeMta) -> None:
+@pytest.mark.parametrize("at", ["MAIL", "x@remote.example", "DATA", "dot"])
+async def test_a_refusal_of_many_lines_is_a_refusal(mta: FakeMta, at: str) -> None:
+    """It says no for good, so that its sender hears of it now and the next message finds the connection in order."""
+    mta.once = {at: long_reply(550, "5.7.1", 100)}
+    session = await courier(mta.port).connect("remote.example")
+    assert outcomes(await session.deliver(message())) == [("failed", "5.7.1")]
+    assert outcomes(await session.deliver(message())) == [("delivered", "2.0.0")]
+    await session.quit()
+
+
+@pytest.mark.parametrize("reply", ["250-" + "x" * 2_000_000, long_reply(250, "2.0.0", 5_000)])
+async def test_a_reply_without_end_is_not_kept(mta: FakeMta, reply: str) -> None:
     """What is no reply by its size ends the connection; the mail waits."""
-    mta.refusals = {"MAIL": "250-" + "x" * 2_000_000}
+    mta.refusals = {"MAIL": reply}
     assert outcomes(await delivered(mta, message())) == [("deferred", "4.4.2")]
 
 

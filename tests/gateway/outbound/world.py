@@ -69,7 +69,8 @@ class FakeNetwork:
 
     async def prepare(self, sealed: SealedContent, parts: Sequence[RecipientPart], verdicts: Verdicts) -> Injection:
         (outcome,) = prepare_all([Order(sealed, tuple(parts), verdicts)], self.signer, self.world.clock())
-        assert isinstance(outcome, Injection)
+        if isinstance(outcome, Exception):
+            raise outcome
         return outcome
 
     async def inject_each(self, injection: Injection) -> Outcome:

@@ -1,6 +1,8 @@
 """gateway.outbox delivering to other domains by MX itself, over the real courier."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from gateway.outbox import rows
 from gateway.outbox.params import OutboxLimits
 from p2pcore import params
 from tests.gateway.outbox.world import CONTENT, OUTSIDE, Bench, bench, submission
+from tests.support.fake_mta import FakeMta
 
 
 class FakeExchangers:
-    """Every domain's mail goes to one port; none.example takes no mail, slow.example is looked up until `slow`."""
+    """Every domain's mail goes to one port; none.example takes no mail, bug.example is not foreseen, slow.example
+    is looked up until `slow`."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -26,6 +30,8 @@ class FakeExchangers:
     async def targets(self, domain: str) -> tuple[Target, ...]:
         if domain == "none.example":
             raise NotDelivered("5.1.10", "the domain takes no mail")
+        if domain == "bug.example":
+            raise ZeroDivisionError
         if domain == "slow.example":
             await self.slow.wait()
         return (Target(f"mx.{domain}", "127.0.0.1", self.port),)
@@ -100,6 +106,36 @@ async def test_an_outcome_is_recorded_when_it_comes_about(tmp_path: Path) -> Non
         assert sorted(host.recipients) == [f"RCPT TO:<{OUTSIDE}>", "RCPT TO:<x@slow.example>"]
 
 
+async def test_what_nobody_foresaw_defers_its_own_domain(tmp_path: Path, mta: FakeMta) -> None:
+    """A bug that one domain brings to light cuts off no delivery to another, which would then be sent twice."""
+    async with by_mx(tmp_path, mta) as it:
+        message_id = await it.outbox.accept(submission("x@bug.example", OUTSIDE))
+        await it.settled()
+        assert [taken.forward_paths for taken in mta.taken] == [[OUTSIDE]]
+        assert await _states(it, message_id) == ["pending", "delivered"]
+
+
+async def test_what_nobody_foresaw_defers_its_own_route(
+    tmp_path: Path, mta: FakeMta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same where it is the network or a gateway that a bug is met at; the next attempt may do better."""
+
+    async def unforeseen(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async with by_mx(tmp_path, mta) as it:
+        with monkeypatch.context() as broken:
+            broken.setattr(it.sender, "prepare", unforeseen)
+            broken.setattr("gateway.outbox.gateways.GatewayDelivery.deliver", unforeseen)
+            await it.outbox.accept(submission("bob@example.org", "team@example.org", OUTSIDE))
+            await it.settled()
+        assert [taken.forward_paths for taken in mta.taken] == [[OUTSIDE]]
+        await it.pass_time(params.MINUTE)
+        assert len(it.entries_of(it.bob)) == 1
+        assert len(it.gateways[0].queued) == 1
+        assert len(mta.taken) == 1
+
+
 async def test_a_full_disk_repeats_the_record_and_not_the_mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a stranger's host has taken is not sent to it every minute until somebody frees the disk."""
     host = FakeHost()
@@ -119,6 +155,74 @@ async def test_a_full_disk_repeats_the_record_and_not_the_mail(tmp_path: Path, m
         await it.settled()
         assert (failures, len(host.contents)) == ([], 1)
         assert (await it.outbox.status()).messages == 0
+
+
+@asynccontextmanager
+async def by_mx(directory: Path, mta: FakeMta, *, single: bool = False) -> AsyncIterator[Bench]:
+    """A bench whose outbox delivers to `mta` itself."""
+    async with bench(directory) as it:
+        it.courier = Courier(FakeExchangers(mta.port), "agent.example.org", single=single)
+        await it.restart()
+        yield it
+
+
+@pytest.mark.parametrize("extensions", [["8BITMIME"], []])
+async def test_a_host_that_takes_7_bits_gets_7_bits(tmp_path: Path, mta: FakeMta, extensions: list[str]) -> None:
+    """RFC 6152 §3: 8-bit text goes as it is where that is taken, and as quoted-printable where it is not."""
+    mta.extensions = extensions
+    head = b"From: alice@example.org\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    text = "\r\nüber eine Zeile\r\n.\r\n".encode()
+    async with by_mx(tmp_path, mta) as it:
+        await it.outbox.accept(submission(OUTSIDE, content=head + text))
+        await it.settled()
+    arrived = mta.taken[0].content.partition(b"\r\nFrom: ")[2]
+    as_it_is = head + text
+    converted = head + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=BCber eine Zeile\r\n=2E\r\n"
+    assert b"From: " + arrived == (as_it_is if extensions else converted)
+    assert mta.taken[0].mail.endswith("BODY=8BITMIME") == bool(extensions)
+
+
+async def test_what_cannot_be_converted_bounces(tmp_path: Path, mta: FakeMta) -> None:
+    """RFC 6152 §3: signed 8-bit content is reported back as 5.6.3 by a host that takes 7 bits only."""
+    mta.extensions = []
+    head = "From: alice@example.org\r\nMIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n"
+    async with by_mx(tmp_path, mta) as it:
+        await it.outbox.accept(submission(OUTSIDE, content=f"{head}--b\r\n\r\nüber\r\n--b--\r\n".encode()))
+        await it.settled()
+        assert "Status: 5.6.3" in it.mailbox.report()
+    assert not mta.taken
+
+
+async def test_the_senders_domain_needs_no_smtputf8(tmp_path: Path, mta: FakeMta) -> None:
+    """RFC 6531 §3.2: with an ASCII local part A-labels do, for her address as for her recipients'."""
+    mta.extensions = []
+    async with by_mx(tmp_path, mta) as it:
+        await it.outbox.accept(submission("eve@müller.example", reverse_path="anna@bücher.example"))
+        await it.settled()
+    assert (mta.taken[0].reverse_path, mta.taken[0].forward_paths) == (
+        "anna@xn--bcher-kva.example",
+        ["eve@xn--mller-kva.example"],
+    )
+
+
+async def test_a_smarthost_gets_one_copy_for_all_domains(tmp_path: Path, mta: FakeMta) -> None:
+    """RFC 5321 §4.5.4.1: one transaction, in which each recipient has her own reply."""
+    mta.refusals["x@none.example"] = "550 5.1.1 no such user"
+    async with by_mx(tmp_path, mta, single=True) as it:
+        await it.outbox.accept(submission(OUTSIDE, "eve@müller.example", "x@none.example"))
+        await it.settled()
+        assert it.mailbox.report().count("Final-Recipient:") == 1
+    assert [taken.forward_paths for taken in mta.taken] == [[OUTSIDE, "eve@xn--mller-kva.example"]]
+
+
+async def test_many_recipients_go_in_several_transactions(tmp_path: Path, mta: FakeMta) -> None:
+    """RFC 5321 §4.5.3.1.8: a hundred at a time; each gets it once."""
+    paths = [f"u{number}@outside.example" for number in range(105)]
+    async with by_mx(tmp_path, mta) as it:
+        await it.outbox.accept(submission(*paths))
+        await it.settled()
+    assert sorted(len(taken.forward_paths) for taken in mta.taken) == [5, 100]
+    assert sorted(path for taken in mta.taken for path in taken.forward_paths) == sorted(paths)
 
 
 async def _states(it: Bench, message_id: str) -> list[str]:

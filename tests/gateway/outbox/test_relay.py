@@ -78,6 +78,22 @@ async def test_dots_are_stuffed_and_nothing_else_changes(tmp_path: Path, content
         assert it.gateways[0].queued[message_id].content == content + end
 
 
+@pytest.mark.parametrize(("at_data", "at_dot"), [(["250 2.0.0 ok"], []), (["334 go on"], []), ([], ["early 250 ok"])])
+async def test_only_a_250_to_the_dot_is_one(tmp_path: Path, at_data: list[str], at_dot: list[str]) -> None:
+    """RFC 5321 §4.3.2: what looks positive before the whole content was sent says nothing of it."""
+    async with bench(tmp_path) as it:
+        (gateway,) = it.gateways
+        gateway.at_data, gateway.at_dot = at_data, at_dot
+        message_id = await it.outbox.accept(submission(OUTSIDE, content=b"x\r\n" * 300_000))
+        await it.settled()
+        message = await it.outbox.message(message_id)
+        assert message is not None
+        assert [each.state for each in message.recipients] == ["pending"]
+        await it.pass_time(params.MINUTE)
+        assert list(gateway.queued) == [message_id]
+        assert (await it.outbox.status()).messages == 0
+
+
 async def test_each_recipient_goes_her_own_way(tmp_path: Path) -> None:
     """Bob by the network, a list of ours and a stranger by one transaction."""
     async with bench(tmp_path) as it:

@@ -93,9 +93,9 @@ class Relayed:
 class FakeGateway:
     """A relay port with RelayServer's rules and faults on demand.
 
-    `at_rcpt`: replies by forward-path. `at_mail`, `at_dot`: replies given once each, in order, instead of 250. "lose":
-    the content is queued and the connection ends without a reply; "cut": it ends before the content is read; "early …":
-    the reply comes before the end of the content.
+    `at_rcpt`: replies by forward-path. `at_mail`, `at_data`, `at_dot`: replies given once each, in order, instead of
+    250 and 354. "lose": the content is queued and the connection ends without a reply; "cut": it ends before the
+    content is read; "early …": the reply comes before the end of the content.
     """
 
     member: Member
@@ -104,6 +104,7 @@ class FakeGateway:
     transactions: list[str] = field(default_factory=list)
     at_rcpt: dict[str, str] = field(default_factory=dict)
     at_mail: list[str] = field(default_factory=list)
+    at_data: list[str] = field(default_factory=list)
     at_dot: list[str] = field(default_factory=list)
     extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "SIZE 1000000", "DSN", "AUTH EXTERNAL")
     port: int = 0
@@ -179,7 +180,10 @@ class FakeGateway:
                 if self.at_dot[:1] == ["cut"]:
                     self.at_dot.pop(0)
                     return
-                say("354 go on" if envelope_id else "503 5.5.1 no ENVID")
+                reply = self.at_data.pop(0) if self.at_data else "354 go on"
+                say(reply if envelope_id else "503 5.5.1 no ENVID")
+                if not reply.startswith("354"):
+                    continue
                 if self.at_dot and self.at_dot[0].startswith("early "):
                     await reader.readexactly(1_000)
                     say(self.at_dot.pop(0).removeprefix("early "))

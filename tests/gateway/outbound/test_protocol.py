@@ -1,0 +1,38 @@
+"""Replies of any length, as they come off the wire."""
+
+import asyncio
+
+from aiosmtplib.response import SMTPResponse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.outbound import params
+from gateway.outbound.protocol import HostProtocol
+
+
+async def read(octets: bytes, cuts: list[int]) -> tuple[SMTPResponse, int]:
+    """Return the reply that `octets`, received in pieces, are, and how many of them were held at most."""
+    protocol = HostProtocol(asyncio.get_running_loop())
+    protocol.connection_made(asyncio.Transport())
+    held, start = 0, 0
+    for end in [*sorted(cuts), len(octets)]:
+        protocol.data_received(octets[start:end])
+        held, start = max(held, len(protocol._buffer)), end
+    return await protocol.read_response(10), held
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 506), max_size=200), st.lists(st.integers(0, 100_000), max_size=20))
+def test_a_reply_is_the_same_in_any_pieces(lengths: list[int], cuts: list[int]) -> None:
+    """Invariant: code and beginning are those of the whole reply, and memory has a bound."""
+    lines = [f"{number} ".ljust(length, "x")[:length] for number, length in enumerate(lengths)]
+    octets = "".join(f"550-{line}\r\n" for line in lines).encode() + b"550 5.7.1 no\r\n"
+    response, held = asyncio.run(read(octets, cuts))
+    whole = "\n".join([line.strip() for line in lines] + ["5.7.1 no"]).lstrip("\n")
+    assert response.code == 550
+    assert response.message.endswith("5.7.1 no")
+    assert held <= params.REPLY_HELD
+    if len(octets) <= params.REPLY_HELD:
+        assert response.message == whole
+    else:
+        assert response.message[: params.REPLY_HELD // 4] == whole[: params.REPLY_HELD // 4]
