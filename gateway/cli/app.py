@@ -43,5 +43,6 @@ def main() -> None:
 
 def fail(message: str, exit_code: int) -> None:
     """Print `message` as an error and exit."""
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(message)}")
     sys.exit(exit_code)

@@ -109,7 +109,7 @@ def _send(site: Site, user: str, waiting: Path) -> None:
 
 
 def _explain(site: Site, passwords: dict[str, str]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     config, config_file = site.config, escape(str(site.config_file))
     program = "p2pmail" if shutil.which("p2pmail") else escape(sys.argv[0])  # not in PATH where `make run` installed it
     smtp, domain = config.smtp.listen[0], config.domain.name

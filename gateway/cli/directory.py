@@ -4,17 +4,16 @@ import re
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gateway.administration import administer
-from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
+from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, plain_console
 from gateway.site import Site
 
 _TARGETS = "The users' addresses."
 
 
 def register(app: typer.Typer) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
     aliases = typer.Typer(help="Further addresses of users, also of several at once.", no_args_is_help=True)
     app.add_typer(aliases, name="alias")
     domain = typer.Typer(help="Settings of the whole domain.", no_args_is_help=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
+from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, plain_console
 from gateway.doctor.examination import examine
 from gateway.doctor.findings import Finding, failed
 from gateway.site import Site
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
         if as_json:
             print(json.dumps([asdict(finding) for finding in findings], indent=2))
         else:
-            show(findings, Console(highlight=False, soft_wrap=True))
+            show(findings, plain_console())
         if failed(findings):
             raise typer.Exit(1)
 
@@ -41,9 +41,9 @@ def show(findings: Sequence[Finding], console: Console) -> None:
     """Print findings for a person; what strangers said is text and nothing else."""
     for finding in findings:
         console.print(f"{finding.level:4} ", style=_STYLES[finding.level], end="")
-        console.print(f"{finding.check}: {_plain(finding.subject)}: {_plain(finding.detail)}", markup=False)
+        console.print(f"{finding.check}: {_plain(finding.subject)}: {_plain(finding.detail)}")
         for line in finding.remedy.splitlines() if finding.level != "ok" else ():
-            console.print(f"       {_plain(line)}", markup=False)
+            console.print(f"       {_plain(line)}")
 
 
 def _plain(text: str) -> str:

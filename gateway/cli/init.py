@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gateway import config as configuration
-from gateway.cli.options import SeedOverrides
+from gateway.cli.options import SeedOverrides, plain_console
 from gateway.founding import found_domain
 from gateway.site import CONFIG_NAME
 
@@ -22,7 +21,7 @@ def register(app: typer.Typer) -> None:
         """Found a domain: configuration file, certificate authority, this machine's identities."""
         raw = configuration.with_overrides({"domain": {"name": domain}}, overrides)
         site = found_domain(directory, configuration.check(raw, "p2pmail init"))
-        console = Console(highlight=False, markup=False, soft_wrap=True)
+        console = plain_console()
         console.print(f"Founded {site.config.domain.name} in {directory.resolve()}")
         if "agent" in site.config.domain.roles:
             console.print(f"Next: p2pmail user add you@{site.config.domain.name} -c {directory / CONFIG_NAME}")

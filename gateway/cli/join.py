@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from gateway import joining, recovery
 from gateway.administration import administer
@@ -17,6 +16,7 @@ from gateway.cli.options import (
     ConfigFile,
     PasswordStdin,
     SeedOverrides,
+    plain_console,
     read_file,
     read_line,
     read_text,
@@ -26,7 +26,7 @@ from gateway.site import CONFIG_NAME, Site
 
 
 def register(app: typer.Typer) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
     authority = typer.Typer(help="The domain's certificate authority.", no_args_is_help=True)
     app.add_typer(authority, name="ca")
 

@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from gateway.administration import administer
-from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
+from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, plain_console
 from gateway.site import Site
 
 _COLUMNS = ("role", "name", "endpoint", "certificate until", "node ID")
@@ -18,7 +17,7 @@ _COLUMNS = ("role", "name", "endpoint", "certificate until", "node ID")
 def register(app: typer.Typer) -> None:
     machines = typer.Typer(help="The nodes and gateways of the domain.", no_args_is_help=True)
     app.add_typer(machines, name="machine")
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
 
     @machines.command("list")
     def list_machines(config: ConfigFile = DEFAULT_CONFIG) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway import mailbox_jobs
-from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
+from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, plain_console
 from gateway.errors import OperatorError
 from gateway.mailbox.portable import Format
 from gateway.site import Site
@@ -88,7 +88,7 @@ def _carry_out(config: Path, operation: str, address: str, **more: Any) -> None:
             )
 
         ended = mailbox_jobs.carry_out(Site.open(config), show, arguments)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
     for line in ended["lines"]:
         console.print(line)
     if ended["error"]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from gateway.errors import ConfigurationError
 from gateway.site import CONFIG_NAME
@@ -24,6 +25,11 @@ PasswordStdin = Annotated[
 DEFAULT_CONFIG = Path(CONFIG_NAME)
 FILE = "a file, or - for standard input."
 MOST = 8 << 20  # octets of a text or kit that is read: the largest domain record fits
+
+
+def plain_console() -> Console:
+    """Return the console on standard output that prints what it is given: ":b:" of an IPv6 address is no emoji."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def read_line(what: str) -> str:

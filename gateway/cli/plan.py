@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.options import plain_console
 from p2pcore import params
 from p2pcore.client.plan import Plan, Question, plan
 
@@ -46,7 +47,7 @@ def register(app: typer.Typer) -> None:
         if as_json:
             print(json.dumps(asdict(answer), indent=2))
         else:
-            show(answer, Console(highlight=False, markup=False, soft_wrap=True))
+            show(answer, plain_console())
 
 
 def _check(option: str, value: float, least: float, most: float) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from gateway import control
-from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
+from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, plain_console
+from gateway.errors import ConfigurationError
 from gateway.outbound.params import LISTED, LISTED_RECIPIENTS
 from gateway.site import Site
 from p2pcore.crypto.dkim_keys import zone_line
@@ -20,7 +20,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="As `p2pmail queue list` s
 def register(app: typer.Typer) -> None:
     queue = typer.Typer(help="Mail on its way out: the gateway's queue and the users' outboxes.", no_args_is_help=True)
     app.add_typer(queue, name="queue")
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
 
     @queue.command("list")
     def list_queue(
@@ -80,6 +80,8 @@ def register(app: typer.Typer) -> None:
     def dkim(config: ConfigFile = DEFAULT_CONFIG) -> None:
         """Print the DNS records of this gateway's DKIM keys, RSA and Ed25519 (made now if there are none)."""
         site = Site.open(config)
+        if "gateway" not in site.config.domain.roles:
+            raise ConfigurationError("domain.roles: no gateway runs here; each has its own keys: type it there")
         for selector, key in site.dkim_keys().items():
             print(zone_line(selector, site.config.domain.name, key))
 

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
         if as_json:
             print(json.dumps(report, indent=2))
         else:
-            show(report, Console(highlight=False, soft_wrap=True))
+            show(report, Console(highlight=False, emoji=False, soft_wrap=True))
 
 
 def show(report: dict[str, Any], console: Console) -> None:

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from gateway.administration import administer
-from gateway.cli.options import DEFAULT_CONFIG, FILE, ConfigFile, PasswordStdin, read_line, read_text
+from gateway.cli.options import DEFAULT_CONFIG, FILE, ConfigFile, PasswordStdin, plain_console, read_line, read_text
 from gateway.site import Site
 
 
 def register(app: typer.Typer) -> None:
     users = typer.Typer(help="The users of the domain.", no_args_is_help=True)
     app.add_typer(users, name="user")
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
 
     @users.command("add")
     def add(

@@ -1,6 +1,6 @@
 """What this machine knows of its domain by itself: configuration, keys, and the newest domain record on its disk."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from gateway.config import Config
@@ -55,6 +55,7 @@ async def zone_of(site: Site, record: DomainRecord | None, resolver: Resolver, m
         services=services(config) if "agent" in config.domain.roles else {},
         autoconfig=bool(config.autoconfig.listen),
         sts=mode,
+        fronts=await _fronts(config, gateways, resolver),
     )
 
 
@@ -74,18 +75,27 @@ def services(config: Config) -> dict[str, int]:
     return found
 
 
+async def _fronts(config: Config, gateways: Container[str], resolver: Resolver) -> dict[str, tuple[str, ...]]:
+    """Return the MX hosts that DNS has, where smtp.trusted_relays says that some stand in front and none is ours."""
+    if "gateway" not in config.domain.roles or not config.smtp.trusted_relays:
+        return {}
+    try:
+        found = [host.lower() for _, host in (await resolver.mail_exchangers(config.domain.name)).values]
+    except CannotKnow:
+        return {}
+    if not all(found) or any(host in gateways for host in found):  # "" is a null MX (RFC 7505)
+        return {}
+    return {host: await _addresses(config, host, resolver) for host in found}
+
+
 async def _addresses(config: Config, host: str, resolver: Resolver) -> tuple[str, ...]:
     """Return the addresses that we listen on under `host`, or else those that DNS has, () where neither says any."""
     if host == config.smtp.hostname:
-        own = tuple(endpoint.host for endpoint in config.smtp.listen if _is_public(endpoint.host))
+        listened = (parsed(endpoint.host) for endpoint in config.smtp.listen)
+        own = tuple(str(address) for address in listened if address is not None and address.is_global)
         if own:
             return own
     try:
         return (await resolver.addresses(host)).values
     except CannotKnow:
         return ()
-
-
-def _is_public(host: str) -> bool:
-    address = parsed(host)
-    return address is not None and not (address.is_private or address.is_unspecified)

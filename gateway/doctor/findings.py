@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Level = Literal["ok", "warn", "fail"]
+
+LEAVE_ONE: Final = "leave one of them"  # what to do where a second record spoils the first
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway import control
+from gateway.administration import administer
 from gateway.control import NotRunning
 from gateway.doctor.findings import Finding, fail, ok, warn
 from gateway.errors import ConfigurationError, OperatorError
@@ -19,18 +20,20 @@ from p2pcore.records import DomainRecord
 SOON: Final = 14 * params.DAY  # what ends within that is worth a look: certificates are renewed long before
 YEAR: Final = 366 * params.DAY
 _CLOCK: Final = "clock"
+_WATCHING: Final = "docs/deploy.md, Watching, has what to do"
 
 
 def check(site: Site, record: DomainRecord | None, now: int, *, shown: bool = True) -> list[Finding]:
     """Return what is to be said; `now` in ms; `shown`: of the certificate for mail programs too.
 
-    Blocks on the disk and on the running process.
+    Blocks on the disk and on the running process. Raises OperatorError.
     """
     return [
         *(_shown(site, now) if shown else ()),
         *_authority(site, now),
-        *_identities(site, now),
+        *_identities(site, record, now),
         *_record(record, now),
+        *_postmaster(site),
         *_process(site),
     ]
 
@@ -72,8 +75,9 @@ def _authority(site: Site, now: int) -> list[Finding]:
     return [_holds("authority", site.config.domain.name, end, now, remedy, soon=YEAR)]
 
 
-def _identities(site: Site, now: int) -> list[Finding]:
+def _identities(site: Site, record: DomainRecord | None, now: int) -> list[Finding]:
     findings = []
+    revoked = {each.serial for each in record.revocations} if record is not None else set()
     for role in site.config.domain.roles:
         if role == "agent":
             continue
@@ -81,6 +85,10 @@ def _identities(site: Site, now: int) -> list[Finding]:
             certificate = parse_certificate(site.identity(role).certificate)
         except (ConfigurationError, Failure) as error:
             findings.append(fail("identity", role, str(error), "admit this machine again: `p2pmail join`"))
+            continue
+        if certificate.serial in revoked:
+            remedy = "stop it, or let it join anew in an empty directory: `p2pmail join`"
+            findings.append(fail("identity", role, "is revoked: nobody accepts what it signs", remedy))
             continue
         remedy = "it renews itself while the directory runs and can be reached"
         findings.append(_holds("identity", role, certificate.not_after, now, remedy))
@@ -92,6 +100,17 @@ def _record(record: DomainRecord | None, now: int) -> list[Finding]:
     if record is None:
         return [warn("domain record", "cache", "none has been seen here", "start this machine: `p2pmail run`")]
     return [_holds("domain record", record.domain, record.next_update, now, remedy)]
+
+
+def _postmaster(site: Site) -> list[Finding]:
+    """Whoever takes mail has a postmaster (RFC 5321 §4.5.1); DMARC reports come there as well. Raises OperatorError."""
+    if "directory" not in site.config.domain.roles:
+        return []
+    domain, user = site.config.domain.name, administer(site, "alias-list")["postmaster"]
+    if user:
+        return [ok("postmaster", domain, user)]
+    remedy = "p2pmail domain postmaster <a user's address>"
+    return [warn("postmaster", domain, "nobody: mail for postmaster and abuse is refused", remedy)]
 
 
 def _process(site: Site) -> list[Finding]:
@@ -107,7 +126,7 @@ def _process(site: Site) -> list[Finding]:
     found = found or [ok(_CLOCK, "this machine", "agrees with the other nodes'")]
     return [
         *found,
-        *(warn("status", "this machine", each, "see `p2pmail status`") for each in warnings if each not in clocks),
+        *(warn("status", "this machine", each, _WATCHING) for each in warnings if each not in clocks),
     ]
 
 

@@ -50,7 +50,7 @@ async def check(
         return []
     tell = fail if policy.mode == "enforce" else warn
     findings = []
-    for host, addresses in zone.gateways.items():
+    for host, addresses in zone.exchangers.items():
         for address in addresses:
             target = Target(host, address, port)
             courier = Courier(_OneHost(target), zone.host, _TIMEOUTS, policies=_Enforced(policy), verified=verified)

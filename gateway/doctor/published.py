@@ -4,18 +4,20 @@ import asyncio
 import ipaddress
 import re
 from collections.abc import Awaitable
+from dataclasses import replace
 
 from gateway.doctor import spf
 from gateway.doctor import zone as wanted
-from gateway.doctor.findings import Finding, fail, ok, warn
+from gateway.doctor.findings import LEAVE_ONE, Finding, fail, ok, warn
 from gateway.doctor.zone import Zone
 from gateway.outbound.mta_sts import MtaSts
 from gateway.outbound.sts_policy import Policy, parse_policy, parse_record
 from gateway.resolver import Resolver
+from gateway.smtp import dmarc
 from p2pcore.errors import CannotKnow, Failure
 
 _AGAIN = "ask again when DNS answers; outbound.resolvers says which servers are asked"
-_TAG = re.compile(r"\s*([a-z]+)\s*=\s*([^;]*)")
+_TAG = re.compile(r"\s*([A-Za-z]+)\s*=\s*([^;]*)")
 
 
 async def check(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Finding]:
@@ -30,7 +32,13 @@ async def check(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Findin
         "SRV": _srv(zone, resolver),
     }
     found = await asyncio.gather(*(_looked_up(name, zone, work) for name, work in works.items()))
-    return [finding for findings in found for finding in findings]
+    return [*_host_name(zone), *(finding for findings in found for finding in findings)]
+
+
+def _host_name(zone: Zone) -> list[Finding]:
+    if not zone.is_nameless:
+        return []
+    return [fail("host name", zone.host, "is no name that others could find this machine under", wanted.NAME_IT)]
 
 
 async def own_policy(zone: Zone, resolver: Resolver, policies: MtaSts) -> Policy | None:
@@ -53,16 +61,17 @@ async def _looked_up(name: str, zone: Zone, work: Awaitable[list[Finding]]) -> l
 async def _mx(zone: Zone, resolver: Resolver) -> list[Finding]:
     found = [host.lower() for _, host in (await resolver.mail_exchangers(zone.domain)).values]
     findings = []
-    for record, host in zip(wanted.mx(zone), zone.gateways, strict=True):
+    for record, host in zip(wanted.mx(zone), zone.exchangers, strict=True):
         if host in found:
-            findings.append(ok("MX", zone.domain, host))
-        elif any(each in zone.gateways for each in found):
+            in_front = ", in front of the gateways (smtp.trusted_relays)" if zone.fronts else ""
+            findings.append(ok("MX", zone.domain, f"{host}{in_front}"))
+        elif any(each in zone.exchangers for each in found):
             findings.append(
                 warn("MX", zone.domain, f"{host} is not named: no mail from outside comes to it", f"{record}")
             )
         else:
             findings.append(fail("MX", zone.domain, f"{host} is not named", f"{record}"))
-    strange = sorted(set(found) - set(zone.gateways))
+    strange = sorted(set(found) - set(zone.exchangers))
     if strange:
         remedy = "take it out, or let it hand the mail on to a gateway (smtp.trusted_relays)"
         findings.append(warn("MX", zone.domain, f"{', '.join(strange) or '.'} is no gateway of the domain", remedy))
@@ -92,7 +101,7 @@ async def _addresses(zone: Zone, resolver: Resolver) -> list[Finding]:
 
 async def _pointer(host: str, address: str, resolver: Resolver) -> Finding:
     pointer = f"{ipaddress.ip_address(address).reverse_pointer}. IN PTR {host}."
-    remedy = f"{pointer}  (made by whoever gave you the address)"
+    remedy = f"{pointer}  ; made by whoever gave you the address"
     try:
         names = [name.lower() for name in (await resolver.names_of(address)).values]
     except CannotKnow as failure:
@@ -107,41 +116,65 @@ async def _pointer(host: str, address: str, resolver: Resolver) -> Finding:
 async def _dkim(zone: Zone, resolver: Resolver) -> list[Finding]:
     findings = []
     for record, text in zip(wanted.dkim(zone), zone.dkim.values(), strict=True):
-        keys = [_tags(found).get("p", "") for found in await _texts(record.name, resolver)]
+        found = await _texts(record.name, resolver)
         # Without the Ed25519 record verifiers use the other signature (RFC 8463 §3)
         tell = warn if "k=ed25519" in text else fail
-        if _tags(text)["p"] in keys:
-            findings.append(ok("DKIM", record.name, "is this gateway's key"))
+        if not found:
+            findings.append(tell("DKIM", record.name, "there is no record", f"{record}"))
+        elif len(found) > 1:  # RFC 6376 §3.6.2.2
+            detail = f"{len(found)} records, of which verifiers take any"
+            findings.append(tell("DKIM", record.name, detail, f"{LEAVE_ONE}:\n{record}"))
+        elif _tags(found[0]).get("p", "") != _tags(text)["p"]:
+            findings.append(tell("DKIM", record.name, "is another key than this gateway's", record.instead))
+        elif not _serves(_tags(found[0]), _tags(text)):
+            detail = f"is this gateway's key, which verifiers will not use so: {found[0]}"
+            findings.append(tell("DKIM", record.name, detail, record.instead))
         else:
-            detail = "is another key than this gateway's" if any(keys) else "there is no record"
-            findings.append(tell("DKIM", record.name, detail, f"{record}"))
+            findings.append(ok("DKIM", record.name, "is this gateway's key"))
     return findings
+
+
+def _serves(found: dict[str, str], own: dict[str, str]) -> bool:
+    """Return whether a record with our key is for mail, and for signatures of that kind (RFC 6376 §3.6.1)."""
+    return (
+        found.get("v", "DKIM1") == "DKIM1"
+        and found.get("k", "rsa") == own["k"]
+        and "sha256" in found.get("h", "sha256").split(":")
+        and bool({"*", "email"} & set(found.get("s", "*").split(":")))
+    )
 
 
 async def _dmarc(zone: Zone, resolver: Resolver) -> list[Finding]:
     record = wanted.dmarc(zone)
-    found = [text for text in await _texts(record.name, resolver) if text.startswith("v=DMARC1")]
-    if len(found) != 1:
-        detail = f"{len(found)} records, which count as none" if found else "there is no record"
-        return [warn("DMARC", record.name, detail, f"{record}")]
-    policy = _tags(found[0]).get("p", "")
-    if policy not in ("none", "quarantine", "reject"):
-        return [fail("DMARC", record.name, f"p={policy} is no policy", f"{record}")]
+    found = [text for text in await _texts(record.name, resolver) if _tags(text).get("v") == "DMARC1"]
+    if not found:
+        return [warn("DMARC", record.name, "there is no record", f"{record}")]
+    if len(found) > 1:  # RFC 7489 §6.6.3
+        return [warn("DMARC", record.name, f"{len(found)} records, which count as none", LEAVE_ONE)]
+    policy, asked = dmarc.parse_policy(found[0].encode()), _tags(found[0]).get("p", "")
+    if policy is None or policy.request != asked.lower():
+        return [fail("DMARC", record.name, f"is no policy that receivers know: {found[0]}", record.instead)]
     return [ok("DMARC", record.name, found[0])]
 
 
 async def _mta_sts(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Finding]:
     record, file = wanted.mta_sts(zone), wanted.policy_file(zone)
-    if parse_record((await resolver.text(record.name)).values) is None:
-        remedy = f"{record}\nand at https://mta-sts.{zone.domain}/.well-known/mta-sts.txt:\n{file}"
-        return [warn("MTA-STS", record.name, "there is no record: senders may be led past TLS", remedy)]
+    values = (await resolver.text(record.name)).values
+    found = [value.decode("utf-8", "replace") for value in values if value.startswith(b"v=STSv1")]
+    if len(found) > 1:  # RFC 8461 §3.1
+        return [warn("MTA-STS", record.name, f"{len(found)} records, which count as none", LEAVE_ONE)]
+    if parse_record(values) is None:
+        detail = f"is no record that senders know: {found[0]}" if found else "there is no record"
+        remedy = f"{record.instead if found else record}\nand at {wanted.policy_url(zone)}:\n{file}"
+        return [warn("MTA-STS", record.name, f"{detail}: senders may be led past TLS", remedy)]
     try:
         policy = parse_policy(await policies.fetch(zone.domain))
     except Failure as failure:
         return [fail("MTA-STS", zone.domain, str(failure), f"serve this there, as text/plain:\n{file}")]
-    missing = [host for host in zone.gateways if policy.mode != "none" and not policy.allows(host)]
+    missing = [host for host in zone.exchangers if policy.mode != "none" and not policy.allows(host)]
     if missing:
-        remedy = f"serve this instead, then change the record:\n{file}"
+        same = replace(zone, sts=policy.mode)
+        remedy = f"serve this at {wanted.policy_url(zone)}:\n{wanted.policy_file(same)}{wanted.mta_sts(same).instead}"
         return [fail("MTA-STS", zone.domain, f"the policy does not name {', '.join(missing)}", remedy)]
     return [ok("MTA-STS", zone.domain, f"mode {policy.mode}, {policy.max_age} s")]
 
@@ -155,12 +188,12 @@ async def _srv(zone: Zone, resolver: Resolver) -> list[Finding]:
         if service not in zone.services:
             stale = [each for each in found if each.endswith(f" {zone.host}.")]
             if stale:
-                findings.append(warn("SRV", record.name, f"{stale[0]}: it is not offered there", f"{record}"))
+                findings.append(warn("SRV", record.name, f"{stale[0]}: it is not offered there", record.instead))
         elif any(each.split()[2:] == record.value.split()[2:] for each in found):
             findings.append(ok("SRV", record.name, record.value))
         else:
             detail = f"says {found[0]}" if found else "there is no record: mail readers must be told by hand"
-            findings.append(warn("SRV", record.name, detail, f"{record}"))
+            findings.append(warn("SRV", record.name, detail, record.instead if found else f"{record}"))
     return findings
 
 
@@ -169,5 +202,5 @@ async def _texts(name: str, resolver: Resolver) -> list[str]:
 
 
 def _tags(text: str) -> dict[str, str]:
-    """Return the tags of a "k=v; k=v" record (RFC 6376 §3.2), without white space in the values."""
-    return {match[1]: "".join(match[2].split()) for match in map(_TAG.match, text.split(";")) if match}
+    """Return the tags of a "k=v; k=v" record (RFC 6376 §3.2), names in lower case, values without white space."""
+    return {match[1].lower(): "".join(match[2].split()) for match in map(_TAG.match, text.split(";")) if match}

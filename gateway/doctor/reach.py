@@ -4,7 +4,7 @@ What comes in is tried from this machine itself, so a router that does not turn 
 """
 
 import asyncio
-import ipaddress
+import os
 import ssl
 from typing import Final
 
@@ -14,6 +14,7 @@ from gateway.resolver import Resolver
 from p2pcore import params
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import CannotKnow
+from p2pcore.networks import numeric
 
 SMTP_PORT: Final = 25
 TIMEOUT: Final = 10 * params.SECOND  # for a connection, and again for a greeting
@@ -30,13 +31,12 @@ class Reach:
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def inwards(self, zone: Zone, port: int = SMTP_PORT) -> list[Finding]:
-        """Look for a greeting at every address of this machine's host name, and of the domain's other gateways."""
+        """Look for a greeting at every address of every MX host that there is to be, this machine among them."""
         findings = []
-        for host in dict.fromkeys((zone.host, *zone.gateways)):
+        for host, addresses in (zone.fronts or {zone.host: (), **zone.gateways}).items():
             remedy = f"let port {port} through to smtp.listen: firewall, port forwarding, CAP_NET_BIND_SERVICE"
             if host != zone.host:
                 remedy = f"look at {host}: is it running? Otherwise {remedy}"
-            addresses = zone.gateways.get(host, ())
             if not addresses:
                 findings.append(fail("port 25 in", host, "its address is not known", f"{host}. IN A <its address>"))
             for address in addresses:
@@ -64,47 +64,45 @@ class Reach:
 
     async def shown(self, endpoint: Endpoint, context: ssl.SSLContext) -> tuple[bytes, str]:
         """Return the certificate (DER) that a TLS handshake there shows, or b"" and why there is none."""
-        reason = "has no address"
-        for address in await self._addresses(endpoint.host):
-            try:
-                async with self._room, asyncio.timeout(self._timeout):
-                    _, writer = await asyncio.open_connection(address, endpoint.port, ssl=context)
-            except (OSError, ssl.SSLError) as error:
-                reason = _reason(error)
-                continue
-            shown: bytes | None = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            writer.transport.abort()
-            return shown or b"", "shows no certificate"
-        return b"", reason
+        writer, reason = await self._connected(endpoint, context)
+        if writer is None:
+            return b"", reason
+        shown: bytes | None = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.transport.abort()
+        return shown or b"", "shows no certificate"
 
     async def smarthost(self, endpoint: Endpoint) -> Finding:
         """Connect to the smarthost."""
-        reason = await self._connected(endpoint)
-        remedy = "see to outbound.smarthost, or to that host"
-        return fail("smarthost", f"{endpoint}", reason, remedy) if reason else ok("smarthost", f"{endpoint}", "answers")
+        writer, reason = await self._connected(endpoint)
+        if writer is None:
+            return fail("smarthost", f"{endpoint}", reason, "see to outbound.smarthost, or to that host")
+        writer.transport.abort()
+        return ok("smarthost", f"{endpoint}", "answers")
 
     async def greeting(self, endpoint: Endpoint) -> tuple[str, str]:
         """Return the first line that is said there, or "" and why there is none."""
-        reason = "has no address"
-        for address in await self._addresses(endpoint.host):
-            greeting, reason = await self._greeting(Endpoint(address, endpoint.port))
+        addresses, reason = await self._addresses(endpoint.host)
+        for address in addresses:
+            greeting, why = await self._greeting(Endpoint(address, endpoint.port))
             if greeting:
                 return greeting, ""
+            reason = _at(address, endpoint, why)
         return "", reason
 
-    async def _connected(self, endpoint: Endpoint) -> str:
-        """Return "" where a connection comes about, else why not."""
-        reason = "has no address"
-        for address in await self._addresses(endpoint.host):
+    async def _connected(
+        self, endpoint: Endpoint, context: ssl.SSLContext | None = None
+    ) -> tuple[asyncio.StreamWriter | None, str]:
+        """Return a connection to the first address that takes one, or None and why there is none."""
+        addresses, reason = await self._addresses(endpoint.host)
+        for address in addresses:
             try:
                 async with self._room, asyncio.timeout(self._timeout):
-                    _, writer = await asyncio.open_connection(address, endpoint.port)
+                    _, writer = await asyncio.open_connection(address, endpoint.port, ssl=context)
             except OSError as error:
-                reason = _reason(error)
+                reason = _at(address, endpoint, _reason(error))
                 continue
-            writer.transport.abort()
-            return ""
-        return reason
+            return writer, ""
+        return None, reason
 
     async def _greeting(self, at: Endpoint) -> tuple[str, str]:
         try:
@@ -115,25 +113,35 @@ class Reach:
         try:
             async with asyncio.timeout(self._timeout):
                 line = (await reader.readuntil(b"\n")).decode("utf-8", "replace")
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        except OSError as error:
             return "", f"connected, and no greeting: {_reason(error)}"
+        except asyncio.IncompleteReadError:
+            return "", "closes the connection without a greeting"
+        except asyncio.LimitOverrunError:
+            return "", f"greets with more than {_MOST} octets"
         finally:
             writer.transport.abort()
         text = "".join(each for each in line if each.isprintable())
         return (text, "") if text.startswith("220") else ("", f"says {text[:100]}")
 
-    async def _addresses(self, host: str) -> tuple[str, ...]:
+    async def _addresses(self, host: str) -> tuple[tuple[str, ...], str]:
+        """Return the addresses of a name or an address, and what to say where there are none."""
+        address = "127.0.0.1" if host == "localhost" else numeric(host)
+        if address is not None:
+            return (address,), ""
         try:
-            return (str(ipaddress.ip_address(host)),)
-        except ValueError:
-            pass
-        if host == "localhost":
-            return ("127.0.0.1",)
-        try:
-            return (await self._resolver.addresses(host)).values
-        except CannotKnow:
-            return ()
+            return (await self._resolver.addresses(host)).values, "has no address"
+        except CannotKnow as failure:
+            return (), str(failure)
 
 
-def _reason(error: Exception) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+def _at(address: str, endpoint: Endpoint, reason: str) -> str:
+    return reason if address == endpoint.host else f"{address}: {reason}"
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)  # asyncio's own text has it in brackets, and the address twice
+    return str(error) or type(error).__name__

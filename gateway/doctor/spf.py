@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
 from gateway.doctor import zone as wanted
-from gateway.doctor.findings import Finding, fail, ok, warn
+from gateway.doctor.findings import LEAVE_ONE, Finding, fail, ok, warn
 from gateway.doctor.zone import Zone
 from gateway.resolver import Resolver
 from gateway.smtp.sender_policy import check_sender
@@ -27,7 +28,7 @@ async def check(zone: Zone, resolver: Resolver) -> list[Finding]:
                 tell = fail if record.name == zone.domain else warn
                 findings.append(tell("SPF", record.name, "there is no record", f"{record}"))
             elif len(found) > 1:  # RFC 7208 §4.5
-                findings.append(fail("SPF", record.name, f"{len(found)} records, which count as an error", "leave one"))
+                findings.append(fail("SPF", record.name, f"{len(found)} records, which count as an error", LEAVE_ONE))
             else:
                 hosts = tuple(zone.gateways) if record.name == zone.domain else (record.name,)
                 findings.append(await _evaluated(zone, record, found[0], hosts, resolver, threads))
@@ -49,7 +50,17 @@ async def _evaluated(
         for address in zone.gateways[host]:
             if (found := await result(address, host)) != "pass":
                 detail = f"says {found} of {host} [{address}]: {text}"
-                return fail("SPF", record.name, detail, f"{record}")
+                return fail("SPF", record.name, detail, _mended(record, text, found))
     if await result(STRANGER, hosts[0] if hosts else zone.host) == "pass":
-        return fail("SPF", record.name, f"everybody may send in its name: {text}", f"{record}")
+        return fail("SPF", record.name, f"everybody may send in its name: {text}", record.instead)
     return ok("SPF", record.name, text)
+
+
+def _mended(record: wanted.Record, text: str, result: str) -> str:
+    """Return what to do about a record that does not let our gateways pass; whom else it names may go on sending."""
+    if result == "permerror" or not text.isascii() or set(text) & set('"\\'):
+        return record.instead
+    ours, there = record.value.strip('"').split()[1:-1], text.split()[1:]
+    if set(ours) <= set(there):
+        return "see to the MX and address records first"
+    return replace(record, value=wanted.quoted(" ".join(["v=spf1", *ours, *there]))).instead

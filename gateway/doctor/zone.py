@@ -13,6 +13,7 @@ _MAX_AGE: Final[dict[Mode, int]] = {
     "testing": 86_400,
     "none": 86_400,
 }  # seconds: two weeks, a day
+NAME_IT: Final = "write in smtp.hostname by which name others reach this machine, and restart it"
 SERVICES: Final = ("imap", "imaps", "submission", "submissions")  # RFC 6186 §3, RFC 8314 §5.1
 
 
@@ -27,6 +28,11 @@ class Record:
     def __str__(self) -> str:
         return f"{self.name}. IN {self.kind} {self.value}"
 
+    @property
+    def instead(self) -> str:
+        """The line, which is still one of a zone file, for a name that has another one now."""
+        return f"{self}  ; in place of what is there"
+
 
 @dataclass(frozen=True, slots=True)
 class Zone:
@@ -34,7 +40,7 @@ class Zone:
 
     `gateways`: host → its addresses, as far as they are known. `dkim`: selector → text of its record, of this machine's
     gateway. `services`: those of SERVICES that users reach from elsewhere → port, on `host`. `autoconfig`: `host` tells
-    mail readers of their servers.
+    mail readers of their servers. `fronts`: hosts that are MX instead and hand the mail on to gateways → addresses.
     """
 
     domain: str
@@ -44,11 +50,23 @@ class Zone:
     services: Mapping[str, int] = field(default_factory=dict)
     sts: Mode = "testing"
     autoconfig: bool = False
+    fronts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def exchangers(self) -> Mapping[str, tuple[str, ...]]:
+        """The MX hosts that there are to be → their addresses."""
+        return self.fronts or self.gateways
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether records would have to name this machine, and `host` (smtp.hostname) is no name for the world."""
+        named = bool(self.services) or self.autoconfig or self.host in self.gateways
+        return named and "." not in self.host
 
 
 def mx(zone: Zone) -> list[Record]:
     """Equal preference, so that senders spread themselves."""
-    return [Record(zone.domain, "MX", f"10 {host}.") for host in zone.gateways]
+    return [Record(zone.domain, "MX", f"10 {host}.") for host in zone.exchangers]
 
 
 def addresses(zone: Zone) -> list[Record]:
@@ -63,7 +81,8 @@ def addresses(zone: Zone) -> list[Record]:
 def spf(zone: Zone) -> list[Record]:
     """Only the gateways send; each is looked at by its own name as well, for reports have no reverse-path."""
     own = [Record(host, "TXT", quoted("v=spf1 a -all")) for host in zone.gateways if host != zone.domain]
-    return [Record(zone.domain, "TXT", quoted("v=spf1 mx -all")), *own]
+    senders = " ".join(f"a:{host}" for host in zone.gateways) if zone.fronts else "mx"
+    return [Record(zone.domain, "TXT", quoted(f"v=spf1 {senders} -all")), *own]
 
 
 def dkim(zone: Zone) -> list[Record]:
@@ -83,9 +102,14 @@ def mta_sts(zone: Zone) -> Record:
     return Record(f"_mta-sts.{zone.domain}", "TXT", quoted(f"v=STSv1; id={identifier};"))
 
 
+def policy_url(zone: Zone) -> str:
+    """Return where senders look for the policy file (RFC 8461 §3.3)."""
+    return f"https://mta-sts.{zone.domain}/.well-known/mta-sts.txt"
+
+
 def policy_file(zone: Zone) -> str:
-    """Return the text of https://mta-sts.<domain>/.well-known/mta-sts.txt (RFC 8461 §3.2), the same on all gateways."""
-    lines = ["version: STSv1", f"mode: {zone.sts}", *(f"mx: {host}" for host in sorted(zone.gateways))]
+    """Return the text of the policy file (RFC 8461 §3.2), the same on all gateways."""
+    lines = ["version: STSv1", f"mode: {zone.sts}", *(f"mx: {host}" for host in sorted(zone.exchangers))]
     return "".join(f"{line}\n" for line in [*lines, f"max_age: {_MAX_AGE[zone.sts]}"])
 
 
@@ -109,6 +133,7 @@ def text(zone: Zone) -> str:
     unknown = [host for host, known in zone.gateways.items() if not known]
     others = [host for host in zone.gateways if host != zone.host]
     sections: list[tuple[str, list[Record]]] = [
+        *([(f"first {NAME_IT}", [])] if zone.is_nameless else []),
         ("mail to the domain", mx(zone)),
         ("the gateways; each address needs a PTR record that names its host, from whoever gave you the address", []),
         *((f"{host}. IN A or AAAA: its addresses, which are not known here", []) for host in unknown),
@@ -117,7 +142,7 @@ def text(zone: Zone) -> str:
         ("the keys of this gateway's signatures (DKIM)", dkim(zone)),
         *((f"and the lines that `p2pmail dkim` prints on {host}", []) for host in others),
         ("what others do with mail that is not ours (DMARC)", [dmarc(zone)]),
-        (f"TLS on the way to us (MTA-STS): this text at https://mta-sts.{zone.domain}/.well-known/mta-sts.txt", []),
+        (f"TLS on the way to us (MTA-STS): this text at {policy_url(zone)}", []),
         *((f"    {line}", []) for line in policy_file(zone).splitlines()),
         (f"mta-sts.{zone.domain}. IN A or AAAA: the addresses of that web server", [mta_sts(zone)]),
         ("where mail readers find their accounts (RFC 6186)", [*services(zone), *autoconfig(zone)]),
@@ -125,8 +150,12 @@ def text(zone: Zone) -> str:
     lines: list[str] = []
     for comment, records in sections:
         lines += [f"; {comment}"] if comment else []
-        lines += map(str, records)
+        lines += [f"{'' if _inside(each.name, zone.domain) else '; in another zone: '}{each}" for each in records]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _inside(name: str, domain: str) -> bool:
+    return name == domain or name.endswith(f".{domain}")
 
 
 def quoted(value: str) -> str:

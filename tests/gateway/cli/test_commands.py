@@ -139,6 +139,9 @@ def test_machines(p2pmail: Command, site: Site) -> None:
     assert (moved.code, moved.out) == (0, f"node {node[1]} → n1.example.org:4466\n")
     wrong = p2pmail("machine", "set", node[1], "n1.example.org:4466", *c)
     assert wrong.code == 2
+    at = "[2001:db8:a:b::1]:4466"  # in which rich sees an emoji
+    moved = p2pmail("machine", "set", node[1], f"endpoint={at}", "--role", "node", *c)
+    assert moved.out == f"node {node[1]} → {at}\n"
     assert p2pmail("machine", "set", "nobody", "endpoint=h:1", *c).code == 1
 
 
@@ -236,9 +239,11 @@ def test_recovering(p2pmail: Command, site: Site, tmp_path: Path) -> None:
 
 
 def test_errors_are_shown_as_they_are(p2pmail: Command, site: Site) -> None:
-    """What looks like markup in an error is text."""
+    """What looks like markup, or like the name of an emoji, in an error is text."""
     ended = p2pmail("run", "-c", site.config_file, "--set", "[bold].x=1")
     assert (ended.code, "[[bold]]" in ended.err) == (2, True)
+    ended = p2pmail("status", "-c", site.directory / ":b:.toml")
+    assert (ended.code, ":b:.toml: does not exist" in ended.err) == (2, True)
 
 
 def test_status_for_people(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,10 @@ from gateway.doctor.findings import Finding
 from gateway.resolver import Resolver
 from gateway.site import Site
 from p2pcore.endpoint import Endpoint
-from tests.gateway.cli.conftest import Command
+from tests.gateway.cli.conftest import Command, unchanged
 
 FINE = Finding("MX", "example.org", "ok", "mx1.example.org")
-WRONG = Finding("PTR", "192.0.2.1", "fail", "says [bold]\x1b[2J", "first line\nsecond [/]")
+WRONG = Finding("PTR", "2001:db8:a:b::1", "fail", "says [bold]\x1b[2J", "first line\n[/] :b:")
 
 
 @pytest.mark.parametrize(("findings", "code"), [([FINE], 0), ([FINE, WRONG], 1)])
@@ -30,7 +30,7 @@ def test_the_exit_code_says_whether_something_fails(
     assert ended.code == code
     assert ended.out.startswith("ok   MX: example.org: mx1.example.org\n")
     if code:
-        assert ended.out.endswith("fail PTR: 192.0.2.1: says [bold]?[2J\n       first line\n       second [/]\n")
+        assert ended.out.endswith("fail PTR: 2001:db8:a:b::1: says [bold]?[2J\n       first line\n       [/] :b:\n")
     ended = p2pmail("doctor", "--json", "-c", site.config_file)
     assert ended.code == code
     assert [each["level"] for each in json.loads(ended.out)] == [finding.level for finding in findings]
@@ -54,6 +54,19 @@ def test_a_real_examination_comes_to_its_end(p2pmail: Command, site: Site, silen
     levels = {each["check"]: each["level"] for each in json.loads(ended.out)}
     assert levels["MX"] == levels["port 25 out"] == levels["node reachable"] == "fail"
     assert levels["identity"] == "ok"
+
+
+@pytest.mark.parametrize("role", ["node", "agent", "directory"])
+def test_keys_are_made_where_a_gateway_is_and_nowhere_else(p2pmail: Command, site: Site, role: str) -> None:
+    """What another machine printed would be published, and sign nothing."""
+    roles = json.dumps(["node", "gateway", "agent", "directory"])
+    config = site.config_file.read_text()
+    assert roles in config
+    site.config_file.write_text(config.replace(roles, json.dumps([role])))
+    with unchanged(site.directory):
+        ended = p2pmail("dkim", "-c", site.config_file)
+    assert (ended.code, ended.out) == (2, "")
+    assert "domain.roles: no gateway runs here" in ended.err
 
 
 def test_dns_prints_the_keys_that_dkim_prints(p2pmail: Command, site: Site, silent: None) -> None:

@@ -10,7 +10,7 @@ from gateway.outbound.params import LISTED
 from gateway.site import Site
 from tests.gateway.cli.conftest import Command
 
-EVIL = "550 5.1.1 [bold]no[/bold] \x1b]0;title\x07\x1b[2J\u202e\x9b2J ü"
+EVIL = "550 5.1.1 [2001:db8:a:b::1] [bold]no[/bold] \x1b]0;title\x07\x1b[2J\u202e\x9b2J ü"
 ITEM: dict[str, Any] = {
     "id": "7",
     "where": "queue",
@@ -35,7 +35,7 @@ def test_replies_of_strangers_are_only_text(p2pmail: Command, site: Site) -> Non
     assert all(line.isprintable() for line in ended.out.split("\n"))
     assert '<"[red]"@example.org>' in ended.out
     assert '"[/]"@x.example: held' in ended.out
-    assert "550 5.1.1 [bold]no[/bold] ?]0;title??[2J??2J ü" in ended.out
+    assert "550 5.1.1 [2001:db8:a:b::1] [bold]no[/bold] ?]0;title??[2J??2J ü" in ended.out
 
 
 def test_programs_get_everything(p2pmail: Command, site: Site) -> None:

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gateway import control
+from gateway.administration import administer
 from gateway.doctor import here
 from gateway.doctor.facts import domain_record
 from gateway.site import Site
@@ -13,6 +15,8 @@ from p2pcore.clock import system_clock
 from p2pcore.crypto.certificate_parsing import end_of
 from p2pcore.crypto.certificates import parse_certificate
 from p2pcore.crypto.tls import make_server_certificate
+from p2pcore.records import DomainRecord, Revocation
+from tests.support.record_values import fixed
 
 SKEW = "this machine's clock is +400 s from the other nodes': set it right"
 
@@ -39,6 +43,16 @@ def test_what_ends_is_told_before_and_after(site: Site) -> None:
     assert "fail" in levels(site, end)["identity"]
 
 
+def test_a_revoked_identity_is_told_while_nothing_runs_here(site: Site) -> None:
+    """The record on the disk has it off the list: however long its certificate holds, nobody answers it."""
+    gone = Revocation(parse_certificate(site.identity("gateway").certificate).serial, "retired", 0)
+    record = structs.replace(fixed(DomainRecord), revocations=(gone,))
+    found = here.check(site, record, system_clock())
+    told = {each.subject: (each.level, each.detail) for each in found if each.check == "identity"}
+    assert told.pop("gateway") == ("fail", "is revoked: nobody accepts what it signs")
+    assert {level for level, _ in told.values()} == {"ok"}
+
+
 def test_the_authority_s_end_is_told_a_year_before(site: Site) -> None:
     """Nobody can renew it: whoever hears of it early can still found the domain anew."""
     end = end_of(site.own_identity().authority)
@@ -57,9 +71,19 @@ def test_a_certificate_for_another_host_is_told(site: Site) -> None:
     assert levels(site, system_clock())["certificate"] == {"fail"}
 
 
+def test_a_domain_without_postmaster_is_told(site: Site) -> None:
+    """Where the directory is: others write there of abuse, and DMARC reports come there."""
+    assert levels(site, system_clock())["postmaster"] == {"warn"}
+    administer(site, "user-add", address="alice@example.org", password="correct horse")
+    assert levels(site, system_clock())["postmaster"] == {"ok"}
+    administer(site, "user-remove", address="alice@example.org")
+    (found,) = (each for each in here.check(site, None, system_clock()) if each.check == "postmaster")
+    assert (found.level, found.remedy) == ("warn", "p2pmail domain postmaster <a user's address>")
+
+
 def test_the_running_process_says_how_clocks_differ(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that is wrong fails: nodes refuse what is signed by it. Other warnings are passed on."""
-    answer: dict[str, Any] = {"warnings": [SKEW, "k = 1"]}
+    answer: dict[str, Any] = {"warnings": [SKEW, "k = 1"], "postmaster": "alice@example.org"}
     monkeypatch.setattr(control, "ask", lambda *_: answer)
     found = levels(site, system_clock())
     assert (found["clock"], found["status"]) == ({"fail"}, {"warn"})

@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dns.zonefile import read_rrsets
 
 from gateway.doctor import published
 from gateway.doctor.findings import Finding, failed
@@ -30,6 +32,7 @@ ed25519.mx1._domainkey.example.org TXT "v=DKIM1; k=ed25519; p=BBBB"
 _dmarc.example.org TXT "v=DMARC1; p=reject"
 _mta-sts.example.org TXT "v=STSv1; id=1"
 """
+RSA = 'mx1._domainkey.example.org TXT "v=DKIM1; k=rsa; p=AAAA'
 ZONE = Zone(
     "example.org",
     "mx1.example.org",
@@ -85,13 +88,24 @@ async def test_a_complete_domain_is_well(dns: FakeDns, tmp_path: Path) -> None:
         ("mx1.example.org TXT", "", "SPF", "warn", 'mx1.example.org. IN TXT "v=spf1 a -all"'),
         ("", 'example.org TXT "v=spf1 -all"', "SPF", "fail", "leave one"),
         ("example.org TXT", 'example.org TXT "v=spf1 ip4:192.0.2.1 -all"', "SPF", "fail", "example.org. IN TXT"),
+        ("mx1.example.org TXT", 'mx1.example.org TXT "v=spf1 -all"', "SPF", "fail", "mx1.example.org. IN TXT"),
         ("example.org TXT", 'example.org TXT "v=spf1 mx +all"', "SPF", "fail", "example.org. IN TXT"),
         ("mx1._domainkey", "", "DKIM", "fail", "mx1._domainkey.example.org. IN TXT"),
         ("mx1._domainkey", 'mx1._domainkey.example.org TXT "p=CCCC"', "DKIM", "fail", "mx1._domainkey.example.org. IN"),
+        ("mx1._d", f'{RSA}; s=other"', "DKIM", "fail", "mx1._domainkey.example.org. IN TXT"),
+        ("mx1._d", f'{RSA}; h=sha1"', "DKIM", "fail", "mx1._domainkey.example.org. IN TXT"),
+        ("", 'mx1._domainkey.example.org TXT "p=CCCC"', "DKIM", "fail", "leave one of them"),
+        ("", 'mx1._domainkey.example.org TXT "unrelated"', "DKIM", "fail", "leave one of them"),
         ("ed25519.mx1", "", "DKIM", "warn", "ed25519.mx1._domainkey.example.org. IN TXT"),
+        ("ed25519.mx1", 'ed25519.mx1._domainkey.example.org TXT "p=BBBB"', "DKIM", "warn", "ed25519.mx1._domainkey"),
         ("_dmarc", "", "DMARC", "warn", "_dmarc.example.org. IN TXT"),
         ("_dmarc", '_dmarc.example.org TXT "v=DMARC1; p=maybe"', "DMARC", "fail", "_dmarc.example.org. IN TXT"),
+        ("_dmarc", '_dmarc.example.org TXT "v=DMARC1; p=maybe; rua=mailto:a@b.c"', "DMARC", "fail", "_dmarc.example"),
+        ("_dmarc", '_dmarc.example.org TXT "v=DMARC1; p=reject, rua=x"', "DMARC", "fail", "_dmarc.example.org. IN TXT"),
+        ("", '_dmarc.example.org TXT "v=DMARC1; p=none"', "DMARC", "warn", "leave one of them"),
         ("_mta-sts", "", "MTA-STS", "warn", "_mta-sts.example.org. IN TXT"),
+        ("_mta-sts", '_mta-sts.example.org TXT "v=STSv1; id=a-b"', "MTA-STS", "warn", "_mta-sts.example.org. IN TXT"),
+        ("", '_mta-sts.example.org TXT "v=STSv1; id=2"', "MTA-STS", "warn", "leave one of them"),
     ],
 )
 async def test_what_is_missing_is_said_with_the_line_to_add(
@@ -107,22 +121,33 @@ async def test_what_is_missing_is_said_with_the_line_to_add(
 
 
 @pytest.mark.parametrize(
-    ("record", "level", "words"),
+    ("record", "words", "instead"),
     [
-        ("v=spf1 include:spf.provider.example -all", "ok", "include:"),
-        ("v=spf1 redirect=spf.provider.example", "ok", "redirect="),
-        ("v=spf1 include:other.provider.example -all", "fail", "says fail of mx2.example.org [192.0.2.2]"),
-        ("v=spf1 redirect=other.provider.example", "fail", "says softfail of mx2.example.org"),
-        ("v=spf1 include:nowhere.example -all", "fail", "says permerror"),
-        ("v=spf1 ip4:192.0.2.0/24 ?include:all.provider.example", "ok", "ip4"),
-        ("v=spf1 include:all.provider.example", "fail", "everybody"),
-        ("v=spf1 ip4:192.0.2.300 -all", "fail", "says permerror"),
+        ("v=spf1 include:spf.provider.example -all", "include:", ""),
+        ("v=spf1 redirect=spf.provider.example", "redirect=", ""),
+        (
+            "v=spf1 include:other.provider.example -all",
+            "says fail of mx2.example.org [192.0.2.2]",
+            "v=spf1 mx include:other.provider.example -all",
+        ),
+        (
+            "V=SPF1  redirect=other.provider.example",
+            "says softfail of mx2.example.org",
+            "v=spf1 mx redirect=other.provider.example",
+        ),
+        ("v=spf1 include:nowhere.example -all", "says permerror", "v=spf1 mx -all"),
+        ("v=spf1 ip4:192.0.2.0/24 ?include:all.provider.example", "ip4", ""),
+        ("v=spf1 include:all.provider.example", "everybody", "v=spf1 mx -all"),
+        ("v=spf1 ip4:192.0.2.300 -all", "says permerror", "v=spf1 mx -all"),
     ],
 )
 async def test_spf_is_evaluated_as_receivers_do(
-    dns: FakeDns, tmp_path: Path, record: str, level: str, words: str
+    dns: FakeDns, tmp_path: Path, record: str, words: str, instead: str
 ) -> None:
-    """What it includes and redirects to is looked up: every gateway must pass, and a stranger must not."""
+    """What it includes and redirects to is looked up: every gateway must pass, and a stranger must not.
+
+    Who else may send by a record that is sound still may by the one to put in its place.
+    """
     dns.replace("\n".join(line for line in GOOD.splitlines() if not line.startswith("example.org TXT")))
     dns.add(
         f"""example.org TXT "{record}"
@@ -132,8 +157,96 @@ async def test_spf_is_evaluated_as_receivers_do(
         """
     )
     (found,) = (each for each in await findings(dns, tmp_path) if (each.check, each.subject) == ("SPF", "example.org"))
-    assert (found.level, words in found.detail) == (level, True), found
-    assert found.remedy == ("" if level == "ok" else 'example.org. IN TXT "v=spf1 mx -all"')
+    assert (found.level, words in found.detail) == ("fail" if instead else "ok", True), found
+    assert found.remedy == (f'example.org. IN TXT "{instead}"  ; in place of what is there' if instead else "")
+
+
+async def test_spf_that_is_right_waits_for_the_records_it_names(dns: FakeDns, tmp_path: Path) -> None:
+    """Without MX records "mx" lets nobody pass: the line that is there already would be no help."""
+    dns.replace("\n".join(line for line in GOOD.splitlines() if not line.startswith("example.org MX")))
+    (found,) = (each for each in await findings(dns, tmp_path) if each.check == "SPF" and each.level == "fail")
+    assert (found.subject, found.remedy) == ("example.org", "see to the MX and address records first")
+
+
+NOTHING = """mx1.example.org A 192.0.2.1
+mx2.example.org AAAA 2001:db8::2
+"""
+WRONG = (
+    NOTHING
+    + """
+example.org MX 10 other.example
+1.2.0.192.in-addr.arpa PTR other.example
+example.org TXT "v=spf1 include:other -all"
+mx1.example.org TXT "v=spf1 -all"
+mx1._domainkey.example.org TXT "p="
+_dmarc.example.org TXT "v=DMARC1; p"
+_mta-sts.example.org TXT "v=STSv1;"
+_imaps._tcp.example.org SRV 0 1 143 other.example.
+"""
+)
+
+
+@pytest.mark.parametrize("published_now", ["", NOTHING, WRONG])
+async def test_every_line_to_add_can_be_pasted(dns: FakeDns, tmp_path: Path, published_now: str) -> None:
+    """Each remedy that begins with a name in the DNS is one of a zone file as it stands, its remarks included."""
+    zone = replace(ZONE, services={"imaps": 993}, dkim={**ZONE.dkim, "mx1": f"v=DKIM1; k=rsa; p={'A' * 400}"})
+    dns.replace(published_now)
+    resolver = Resolver([dns.endpoint], timeout=2_000)
+    found = await published.check(zone, resolver, Policies(resolver, PolicyCache(tmp_path), ManualClock()))
+    lines = [line for each in found for line in each.remedy.splitlines() if " IN " in line]
+    assert len(read_rrsets("\n".join(lines), default_ttl=60, rdclass=None)) >= len(set(lines)) - 1 > 5
+
+
+async def test_a_gateway_with_ipv6_alone_is_well(dns: FakeDns, tmp_path: Path) -> None:
+    """Its AAAA and PTR records, and SPF, are found as those of IPv4 are."""
+    zone = replace(ZONE, gateways={"mx6.example.org": ("2001:db8::6",)}, host="mx6.example.org")
+    dns.replace("\n".join(line for line in GOOD.splitlines() if " MX " not in line))
+    dns.add(
+        f"""example.org MX 10 MX6.example.org
+        mx6.example.org AAAA 2001:db8::6
+        mx6.example.org TXT "v=spf1 a -all"
+        6.{"0." * 23}8.b.d.0.1.0.0.2.ip6.arpa PTR mx6.example.org"""
+    )
+    resolver = Resolver([dns.endpoint], timeout=2_000)
+    policies = Policies(resolver, PolicyCache(tmp_path), ManualClock())
+    found = await published.check(zone, resolver, policies)
+    assert [each for each in found if each.level != "ok"] == []
+    assert {("address", "mx6.example.org"), ("PTR", "2001:db8::6")} <= {(each.check, each.subject) for each in found}
+
+
+async def test_a_domain_behind_another_mx_is_well(dns: FakeDns, tmp_path: Path) -> None:
+    """The MX in front is not called strange; SPF names the gateways, which send by themselves."""
+    zone = replace(ZONE, fronts={"filter.example": ("192.0.2.9",)})
+    kept = (line for line in GOOD.splitlines() if not line.startswith(("example.org MX", "example.org TXT")))
+    dns.replace("\n".join(kept))
+    resolver = Resolver([dns.endpoint], timeout=2_000)
+    policies = Policies(resolver, PolicyCache(tmp_path), ManualClock())
+    policies.file = POLICY.replace(b"*.example.org", b"filter.example")
+    told = {each.check: each.remedy for each in await published.check(zone, resolver, policies) if each.remedy}
+    spf = 'example.org. IN TXT "v=spf1 a:mx1.example.org a:mx2.example.org -all"'
+    assert told == {"MX": "example.org. IN MX 10 filter.example.", "SPF": spf}
+    dns.add("\n".join(told.values()))
+    resolver = Resolver([dns.endpoint], timeout=2_000)
+    assert [each for each in await published.check(zone, resolver, policies) if each.level != "ok"] == []
+
+
+@pytest.mark.parametrize(
+    ("of", "expected"),
+    [
+        ({"gateways": {"localhost": ()}}, True),
+        ({"gateways": {}, "services": {"imaps": 993}}, True),
+        ({"gateways": {}, "autoconfig": True}, True),
+        ({"gateways": {}}, False),
+    ],
+)
+async def test_a_machine_without_a_name_is_told(
+    dns: FakeDns, tmp_path: Path, of: dict[str, Any], expected: bool
+) -> None:
+    """The name that was never written is no host's that others could reach; where nothing names it none is wanted."""
+    zone = replace(ZONE, host="localhost", **of)
+    resolver = Resolver([dns.endpoint], timeout=2_000)
+    found = await published.check(zone, resolver, Policies(resolver, PolicyCache(tmp_path), ManualClock()))
+    assert [each.level for each in found if each.check == "host name"] == (["fail"] if expected else [])
 
 
 async def test_services_that_readers_look_for(dns: FakeDns, tmp_path: Path) -> None:
@@ -148,7 +261,7 @@ async def test_services_that_readers_look_for(dns: FakeDns, tmp_path: Path) -> N
     found = await published.check(zone, resolver, Policies(resolver, PolicyCache(tmp_path), ManualClock()))
     told = {each.subject: (each.level, each.remedy) for each in found if each.check == "SRV"}
     assert told == {
-        "_imap._tcp.example.org": ("warn", "_imap._tcp.example.org. IN SRV 0 0 0 ."),
+        "_imap._tcp.example.org": ("warn", "_imap._tcp.example.org. IN SRV 0 0 0 .  ; in place of what is there"),
         "_imaps._tcp.example.org": ("ok", ""),
         "_submissions._tcp.example.org": ("warn", "_submissions._tcp.example.org. IN SRV 0 1 465 mx1.example.org."),
     }
@@ -177,4 +290,6 @@ async def test_a_policy_that_would_turn_mail_away_is_told(dns: FakeDns, tmp_path
     assert failed(found)
     (wrong,) = (each for each in found if each.level == "fail")
     assert wrong.check == "MTA-STS"
-    assert "version: STSv1\nmode: testing\nmx: mx1.example.org\nmx: mx2.example.org\n" in wrong.remedy
+    mode = "enforce" if file and b"STSv1" in file else "testing"  # what is in force is not weakened
+    assert f"version: STSv1\nmode: {mode}\nmx: mx1.example.org\nmx: mx2.example.org\n" in wrong.remedy
+    assert (mode == "enforce") == ("_mta-sts.example.org. IN TXT" in wrong.remedy)

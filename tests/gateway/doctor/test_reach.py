@@ -13,11 +13,16 @@ from tests.support.fake_mta import FakeMta
 
 
 @pytest.fixture
-async def reach() -> AsyncIterator[Reach]:
+async def dns() -> AsyncIterator[FakeDns]:
     dns = FakeDns("outside.example MX 10 mx.outside.example\nmx.outside.example A 127.0.0.1\nempty.example A 127.0.0.1")
     await dns.start()
-    yield Reach(Resolver([dns.endpoint], timeout=2_000), timeout=2_000)
+    yield dns
     await dns.stop()
+
+
+@pytest.fixture
+def reach(dns: FakeDns) -> Reach:
+    return Reach(Resolver([dns.endpoint], timeout=2_000), timeout=2_000)
 
 
 async def test_a_host_that_greets_is_well(reach: Reach, mta: FakeMta) -> None:
@@ -42,6 +47,20 @@ async def test_a_closed_port_fails_with_what_to_do(reach: Reach, mta: FakeMta) -
     assert (await reach.outwards("empty.example", mta.port)).level == "warn"
 
 
+async def test_why_nobody_was_reached_is_said(reach: Reach, dns: FakeDns, mta: FakeMta) -> None:
+    """In the system's words, with the address that a name led to; silence of DNS is not that a name has none."""
+    assert await reach.greeting(Endpoint("127.0.0.1", 1)) == ("", "Connection refused")
+    assert await reach.greeting(Endpoint("::ffff:127.0.0.1", 1)) == ("", "127.0.0.1: Connection refused")
+    assert await reach.greeting(Endpoint("mx.outside.example", 1)) == ("", "127.0.0.1: Connection refused")
+    assert await reach.greeting(Endpoint("nowhere.example", 1)) == ("", "has no address")
+    dns.broken.add("silent.example")
+    assert (await reach.smarthost(Endpoint("silent.example", 1))).detail.startswith("DNS A and AAAA silent.example")
+    mta.drop_at = "connect"
+    assert await reach.greeting(Endpoint("127.0.0.1", mta.port)) == ("", "closes the connection without a greeting")
+    mta.drop_at, mta.greeting = None, "220 " + "x" * 600
+    assert await reach.greeting(Endpoint("127.0.0.1", mta.port)) == ("", "greets with more than 512 octets")
+
+
 async def test_the_other_gateways_are_greeted_too(reach: Reach, mta: FakeMta) -> None:
     """Mail comes to every MX host: one that does not answer is named, with what to look at."""
     zone = Zone(
@@ -50,6 +69,13 @@ async def test_the_other_gateways_are_greeted_too(reach: Reach, mta: FakeMta) ->
     own, other = await reach.inwards(zone, mta.port)
     assert (own.level, other.level) == ("ok", "fail")
     assert other.remedy.startswith("look at mx2.example.org: is it running?")
+
+
+async def test_an_mx_in_front_is_greeted_instead(reach: Reach, mta: FakeMta) -> None:
+    """The world comes in there; what the gateway listens on need not be open to it."""
+    zone = Zone("example.org", "mx1.example.org", {"mx1.example.org": ()}, fronts={"filter.example": ("127.0.0.1",)})
+    (front,) = await reach.inwards(zone, mta.port)
+    assert front.level == "ok"
 
 
 async def test_the_smarthost_is_dialled(reach: Reach, mta: FakeMta) -> None:

@@ -62,6 +62,24 @@ def test_what_is_missing_is_said_in_comments() -> None:
     assert "https://mta-sts.example.org/.well-known/mta-sts.txt" in shown
 
 
+def test_records_of_other_zones_stand_in_comments() -> None:
+    """A gateway of several domains has its name in one of them: a zone with another's records does not load."""
+    shown = text(replace(zone(), domain="other.example"))
+    names = {line.split(" ")[0] for line in shown.splitlines() if not line.startswith(";")}
+    assert {name for name in names if not name.endswith("other.example.")} == set()
+    assert "; in another zone: mx1.example.org. IN A 192.0.2.1\n" in shown
+    assert '; in another zone: mx2.example.org. IN TXT "v=spf1 a -all"\n' in shown
+    assert "another zone" not in text(zone())
+
+
+def test_a_machine_without_a_name_says_so_first() -> None:
+    """Where smtp.hostname was never written the lines would lead everybody to her own machine."""
+    nameless = replace(zone(), host="localhost", gateways={"localhost": ()})
+    assert text(nameless).startswith("; first write in smtp.hostname ")
+    assert text(replace(nameless, gateways={})).startswith("; first write in smtp.hostname ")
+    assert "smtp.hostname" not in text(replace(nameless, gateways={}, services={})) + text(zone())
+
+
 @pytest.mark.parametrize("mode", ["testing", "enforce", "none"])
 def test_the_policy_file_is_one(mode: Mode) -> None:
     """It names every gateway, and another text has another ID."""
