@@ -36,7 +36,7 @@ stress: $(TOOLS) ## random IMAP clients beside a model of what may be so (three 
 	$(BIN)/python -m tests.stress $(STRESS)
 	$(BIN)/python -m tests.stress --mutations
 
-interop: $(TOOLS) ## real Thunderbird, neomutt, mbsync, swaks and Postfix against a running p2pmail; installs them where apt works
+interop: $(TOOLS) ## real Thunderbird, neomutt, mbsync, swaks, Postfix and Exim against a running p2pmail; installs them where apt works
 	sh tests/interop/install.sh
 	$(BIN)/pytest tests/interop -m interop -rs
 

@@ -76,7 +76,7 @@ class Resolver:
         except dns.resolver.NXDOMAIN:
             return Answer((), exists=False)
         except (dns.exception.DNSException, OSError) as error:
-            raise CannotKnow(f"DNS {kind} {name}: {type(error).__name__}") from error
+            raise CannotKnow(f"DNS {kind} {name}: {_reason(error)}") from error
         authentic = bool(found.response.flags & dns.flags.AD)
         records = found.rrset or ()
         return Answer(tuple(_value(record) for record in records), authentic=authentic)
@@ -117,6 +117,15 @@ class Resolver:
         """Return the PTR records of an IP address. Raises CannotKnow."""
         found = await self.ask(ipaddress.ip_address(address).reverse_pointer, "PTR")
         return Answer(cast(tuple[str, ...], found.values), found.exists, found.authentic)
+
+
+def _reason(error: dns.exception.DNSException | OSError) -> str:
+    """Return why there is no answer, on one line."""
+    if isinstance(error, dns.exception.Timeout):
+        return "no answer in time"
+    if isinstance(error, dns.resolver.NoNameservers):
+        return "no name server could answer"
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _value(record: object) -> Value:

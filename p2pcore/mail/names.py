@@ -31,6 +31,7 @@ from p2pcore.errors import (
     NoSuchAddress,
     NotOurDomain,
     Tampered,
+    UnknownCertificate,
 )
 from p2pcore.mail.addresses import expand
 from p2pcore.mail.certificates import CertificateBook
@@ -168,7 +169,9 @@ class DomainNames:
             try:
                 self._checker.verify(signed)
             except Failure as failure:
-                _log.info("head of %s is not believed: %s", self.domain, failure)
+                # at a start the directory's certificate may come later than what it signed
+                level = logging.DEBUG if isinstance(failure, UnknownCertificate) else logging.INFO
+                _log.log(level, "head of %s is not believed: %s", self.domain, failure)
                 continue
             self.last_head = head.issued
             if self.published is None or head.record_digest != hashlib.sha256(self.published.content).digest():
