@@ -96,13 +96,15 @@ class Acceptor:
             sealed = await content.finish()
             if examined.header.is_cut:
                 raise Refusal(replies.HEADER_TOO_LONG)
+            if examined.header.begins_folded:
+                raise Refusal(replies.HEADER_FOLDED)
             if examined.header.received_fields() > params.MAX_RECEIVED_FIELDS:
                 raise Refusal(replies.MAIL_LOOP)
             verification = await self._verify(arrival, examined)
             if verification.disposition == "reject":
                 raise Refusal(replies.DMARC_REJECT, verification.dmarc)
             if verification.disposition == "defer":
-                raise Refusal(replies.SPF_UNKNOWN, verification.dmarc)
+                raise Refusal(replies.DMARC_UNDECIDED, verification.dmarc)
             parts = self._parts(arrival, self._trace(arrival, verification))
             injection = await self._injector.prepare(sealed, parts, self._verdicts(arrival, verification))
             stored = await self._injector.inject(injection)

@@ -7,9 +7,8 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Literal
 
-Canonicalisation = Literal["simple", "relaxed"]
+from gateway.mail.dkim_header import Canonicalisation
 
 _LINES = b"\r\n" * 4_096  # empty lines fed to a hash at once
 

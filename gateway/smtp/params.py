@@ -36,6 +36,9 @@ VERIFY_THREADS = 16  # threads that wait for SPF's DNS answers
 VERIFY_CACHE = MINUTE  # what DNS said about a sender is believed for; shorter than TTLs are in practice
 VERIFY_CACHED = 10_000  # senders, clients and domains each
 MAX_SIGNATURES = 8  # DKIM signatures looked at; RFC 6376 §6.1 lets a verifier limit them
+MAX_SIGNATURE = 16 * 1024  # octets of a signature field; a long list of names makes 2 KiB
+DKIM_LEEWAY = 10 * 3_600  # seconds that a signer's clock may differ from ours
+INLINE_VERIFY = 64 * 1024  # octets of header to be hashed on the event loop
 
 # Time
 COMMAND_TIMEOUT = 5 * MINUTE  # RFC 5321 §4.5.3.2.7

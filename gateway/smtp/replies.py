@@ -124,12 +124,13 @@ BARE_CR = Reply(554, "5.6.0", "content holds a CR without LF")
 BARE_LF = Reply(554, "5.6.0", "content holds an LF without CR")
 CONTENT_LINE_TOO_LONG = Reply(554, "5.6.0", "content holds a line longer than 65536 octets")
 HEADER_TOO_LONG = Reply(554, "5.6.0", "header section larger than 1048576 octets")
+HEADER_FOLDED = Reply(554, "5.6.0", "the header section begins with a continuation line")  # RFC 5322 §2.2
 MAIL_LOOP = Reply(554, "5.4.6", "too many Received fields, this looks like a loop")
 NOT_YOUR_REVERSE_PATH = Reply(550, "5.7.1", "the address in MAIL FROM is not one of yours")
 NOT_YOUR_FROM = Reply(550, "5.7.1", "an address in the From field is not one of yours")
 NO_MAIL_TO_LITERALS = Reply(550, "5.1.2", "no mail goes to address literals")
 NEEDS_SUBMISSION_ID = Reply(554, "5.5.4", "MAIL had no ENVID=<submission ID>")
-SPF_UNKNOWN = Reply(451, "4.4.3", "the sender's SPF record cannot be looked up now")  # RFC 7208 §8.6
+DMARC_UNDECIDED = Reply(451, "4.4.3", "DNS does not say now whether the domain in From sent this")  # RFC 7208 §8.6
 DMARC_REJECT = Reply(550, "5.7.1", "refused by the DMARC policy of the domain in From")
 
 _HOSTS = 64  # replies that are remembered: our own names, of which a process has few

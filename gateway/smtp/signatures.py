@@ -1,25 +1,22 @@
-"""DKIM (RFC 6376): a message's signatures, verified by dkimpy with keys asked for beforehand and body hashes made while
-the message arrived (`body_hashes`), so that its size does not matter.
+"""DKIM (RFC 6376): a message's signatures, verified with keys that are asked for and body hashes made while it arrived.
+
+The size of the message does not matter (`body_hashes`), and what a stranger puts into a signature or a key record costs
+no more time than its length (docs/decisions/0033).
 """
 
 import asyncio
-import base64
-import binascii
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import dkim
-from dkim.canonicalization import CanonicalizationPolicy, InvalidCanonicalizationPolicyError
-from dkim.util import InvalidTagValueList, parse_tag_value
-
+from gateway.mail.dkim_header import SignedHeader, signature_fields
 from gateway.smtp import params
-from gateway.smtp.body_hashes import BodyHashes, BodyRule
+from gateway.smtp.body_hashes import BodyHashes
+from gateway.smtp.dkim_tags import Key, SignatureField, parse_key, parse_signature
 from gateway.smtp.sender_policy import Dns
-from p2pcore.errors import CannotKnow
+from p2pcore.errors import CannotKnow, Malformed
 
-_FIELD = re.compile(rb"\ndkim-signature[ \t]*:((?:[^\r\n]+|\r\n[ \t])*)", re.IGNORECASE)
-_LENGTH = re.compile(rb"[0-9]{1,18}\Z")  # RFC 6376 §3.5 allows 76 digits; no body has so many octets
+Keys = Mapping[str, Key | CannotKnow | Malformed]
+"""By name, a key, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,131 +29,82 @@ class Signature:
     comment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureField:
-    """One DKIM-Signature as it stands in the header; domain and selector are "" where it has none.
-
-    `rule` is None where c= or l= cannot be understood, and the signature is none either then.
-    """
-
-    domain: str
-    selector: str
-    algorithm: str
-    rule: BodyRule | None
-
-
-def is_signed(header: bytes) -> bool:
-    """Return whether a header section holds a DKIM-Signature."""
-    return _FIELD.search(b"\n" + header) is not None
-
-
-def signature_fields(header: bytes) -> list[SignatureField]:
-    """Return the DKIM-Signatures of a header section, MAX_SIGNATURES at most."""
-    found: list[SignatureField] = []
-    for value in _FIELD.findall(b"\n" + header)[: params.MAX_SIGNATURES]:
-        try:
-            tags = parse_tag_value(value)
-        except InvalidTagValueList:
-            tags = {}
-        domain, selector, algorithm = (_text(tags.get(name, b"")) for name in (b"d", b"s", b"a"))
-        found.append(SignatureField(domain, selector, algorithm, _rule(tags)))
-    return found
-
-
-def hashes_for(header: bytes) -> BodyHashes:
-    """Return what takes the body of a message with this header section."""
-    return BodyHashes({field.rule for field in signature_fields(header) if field.rule is not None})
-
-
-async def check_signatures(header: bytes, hashes: BodyHashes, resolver: Dns) -> list[Signature]:
-    """Return each signature's result; `hashes` is `hashes_for(header)`, and has taken the whole body."""
-    fields = signature_fields(header)
-    if not fields:
-        return []
-    names = {f"{field.selector}._domainkey.{field.domain}" for field in fields if field.domain and field.selector}
-    keys = dict(zip(names, await asyncio.gather(*(_key(name, resolver) for name in names)), strict=True))
-    return await asyncio.to_thread(_verify, header, fields, hashes, keys)
-
-
-async def _key(name: str, resolver: Dns) -> bytes | CannotKnow:
-    try:
-        answer = await resolver.text(name)
-    except CannotKnow as failure:
-        return failure
-    return answer.values[0] if answer.values else b""
-
-
-class _HeaderCheck(dkim.DKIM):  # type: ignore[misc]  # dkimpy is not typed
-    """dkimpy's verification of a message whose body is known by its hash alone."""
+class Signatures:
+    """The signatures in a header section, MAX_SIGNATURES at most. `body` is to be shown the whole body."""
 
     def __init__(self, header: bytes) -> None:
-        super().__init__(header)
-        self.body_hash = b""
+        self._fields = [parse_signature(field) for field in signature_fields(header, params.MAX_SIGNATURES)]
+        self.body = BodyHashes({field.body for field in self._fields if not field.defect})
 
-    def verify_sig_process(self, sig: dict[bytes, bytes], *others: Any) -> bool:
-        """Compare bh= (RFC 6376 §6.1.3), then let dkimpy verify the header as if there had been none."""
-        if base64.b64decode(re.sub(rb"\s+", b"", sig[b"bh"])) != self.body_hash:
-            raise dkim.ValidationError("body hash mismatch")
-        return bool(super().verify_sig_process({tag: value for tag, value in sig.items() if tag != b"bh"}, *others))
+    @property
+    def are_there(self) -> bool:
+        """Whether there is any."""
+        return bool(self._fields)
+
+    async def check(self, header: bytes, resolver: Dns, now: int, until: float) -> list[Signature]:
+        """Return each signature's result, the topmost first, once `body` has ended; `header` is the same as before.
+
+        `now` in ms; a key that is not here at `until` (the loop's time) cannot be known.
+        """
+        names = list(dict.fromkeys(field.key_name for field in self._fields if not field.defect))
+        found = await asyncio.gather(*(_key(name, resolver, until) for name in names))
+        keys = dict(zip(names, found, strict=True))
+        if len(header) * len(self._fields) > params.INLINE_VERIFY:
+            return await asyncio.to_thread(self._judge_all, header, keys, now)
+        return self._judge_all(header, keys, now)
+
+    def _judge_all(self, header: bytes, keys: Keys, now: int) -> list[Signature]:
+        signed = SignedHeader(header if keys else b"")
+        return [self._judge(signed, field, keys, now) for field in self._fields]
+
+    def _judge(self, header: SignedHeader, field: SignatureField, keys: Keys, now: int) -> Signature:
+        def judged(result: str, comment: str = "") -> Signature:
+            return Signature(result, field.domain, field.selector, comment)
+
+        if field.defect:
+            return judged("permerror", field.defect)
+        key = keys[field.key_name]
+        if isinstance(key, CannotKnow):
+            return judged("temperror", "key cannot be looked up")
+        if isinstance(key, Malformed):
+            return judged("permerror", str(key))
+        if key.public.key_type != field.key_type:
+            return judged("permerror", "key is of another type")
+        if key.is_strict and field.identity != field.domain:
+            return judged("permerror", "key is not for subdomains")  # §3.6.1, t=s
+        covered, size = field.body.length, self.body.size(field.body)
+        if covered is not None and covered > size:
+            return judged("permerror", "l= is larger than the body")  # §3.5
+        if failure := self._failure(header, field, key, now):
+            return judged("fail", failure)
+        if covered is not None and covered < size:
+            return judged("policy", "l= covers only a part of the body")  # §8.2
+        if key.is_test:
+            return judged("neutral", "key is being tested")  # §3.6.1, t=y: no different from no signature
+        return judged("pass")
+
+    def _failure(self, header: SignedHeader, field: SignatureField, key: Key, now: int) -> str:
+        """Return why a signature that can be checked does not verify, "" where it does (§6.1.3)."""
+        seconds = now // 1_000
+        if field.expires is not None and field.expires < seconds - params.DKIM_LEEWAY:
+            return "signature has expired"
+        if field.issued is not None and field.issued > seconds + params.DKIM_LEEWAY:
+            return "signature is of the future"
+        if self.body.digest(field.body) != field.body_hash:
+            return "body has been altered"
+        if header.has_more(b"from", field.names.count(b"from")):  # §8.15
+            return "a From field is not signed"
+        covered = header.covered(field.names, field.header_form, field.octets)
+        return "" if key.public.has_signed(covered, field.signature) else "signature does not verify"
 
 
-def _verify(
-    header: bytes, fields: list[SignatureField], hashes: BodyHashes, keys: dict[str, bytes | CannotKnow]
-) -> list[Signature]:
-    checker = _HeaderCheck(header)
-    return [_one(checker, index, field, hashes, keys) for index, field in enumerate(fields)]
-
-
-def _one(
-    checker: _HeaderCheck,
-    index: int,
-    field: SignatureField,
-    hashes: BodyHashes,
-    keys: dict[str, bytes | CannotKnow],
-) -> Signature:
-    key = keys.get(f"{field.selector}._domainkey.{field.domain}", b"")
-
-    def judged(result: str, comment: str = "") -> Signature:
-        return Signature(result, field.domain, field.selector, comment)
-
-    if field.algorithm == "rsa-sha1":
-        return judged("permerror", "rsa-sha1 proves nothing")  # RFC 8301 §3.1
-    if field.rule is None:
-        return judged("permerror", "c= or l= not understood")
-    if isinstance(key, CannotKnow):
-        return judged("temperror", "key cannot be looked up")
-    if not key:
-        return judged("permerror", "no key")  # RFC 6376 §6.1.2
-    covered, size = field.rule.length, hashes.size(field.rule)
-    if covered is not None and covered > size:
-        return judged("permerror", "l= is larger than the body")  # RFC 6376 §3.5
-    checker.body_hash = hashes.digest(field.rule)
+async def _key(name: str, resolver: Dns, until: float) -> Key | CannotKnow | Malformed:
+    """Return the key, or why there is none: DNS did not say, or what it says is no use (§6.1.2)."""
     try:
-        valid = checker.verify(index, dnsfunc=lambda _name, timeout=0: key)
-    except dkim.ValidationError as error:
-        return judged("fail", _reason(error))
-    except (dkim.DKIMException, binascii.Error, ValueError, KeyError, TypeError, IndexError, AssertionError) as error:
-        return judged("permerror", _reason(error))
-    if valid and covered is not None and covered < size:
-        return judged("policy", "l= covers only a part of the body")  # RFC 6376 §8.2
-    return judged("pass" if valid else "fail")
-
-
-def _rule(tags: dict[bytes, bytes]) -> BodyRule | None:
-    try:
-        policy = CanonicalizationPolicy.from_c_value(tags.get(b"c"))
-    except InvalidCanonicalizationPolicyError:
-        return None
-    length = tags.get(b"l")
-    if length is not None and _LENGTH.match(length) is None:
-        return None
-    name = policy.body_algorithm.name
-    return BodyRule("relaxed" if name == b"relaxed" else "simple", None if length is None else int(length))
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:80]
-
-
-def _text(value: bytes) -> str:
-    return value.decode("ascii", "replace").strip()
+        async with asyncio.timeout_at(until):
+            answer = await resolver.text(name)
+        return parse_key(answer.values[0]) if answer.values else Malformed("no key")
+    except TimeoutError:
+        return CannotKnow(f"{name}: no answer in time")
+    except (CannotKnow, Malformed) as error:
+        return error

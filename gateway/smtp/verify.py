@@ -1,8 +1,8 @@
 """Is the sender who the message says? SPF, DKIM, DMARC and the client's name, together within a deadline.
 
 What cannot be known in time is a temperror, and a temperror never rejects. It defers in one case only: a policy asks to
-reject what fails, and DNS alone keeps SPF from saying whether this does (RFC 7208 §8.6, RFC 7489 §10.3). A key or a
-policy that cannot be looked up does not (RFC 6376 §6.1.2, RFC 7489 §6.6.3): nothing is known then that asks for it.
+reject what fails, and DNS alone keeps SPF or an aligned domain's signature from saying whether this does (RFC 7208
+§8.6, RFC 6376 §6.3, RFC 7489 §6.6.2). A policy that cannot be looked up does not: nothing is known that asks for it.
 """
 
 import asyncio
@@ -14,14 +14,13 @@ from msgspec import Struct, structs
 
 from gateway.mail.trace import MethodResult
 from gateway.smtp import dmarc, params
-from gateway.smtp.body_hashes import BodyHashes
 from gateway.smtp.dmarc import Checked, Disposition
 from gateway.smtp.limits import Client
 from gateway.smtp.lookups import Lookups, Published, SenderKey
 from gateway.smtp.overrides import Overrides
 from gateway.smtp.sender_policy import Dns
 from gateway.smtp.settings import Verify
-from gateway.smtp.signatures import Signature, check_signatures, is_signed
+from gateway.smtp.signatures import Signature, Signatures
 from p2pcore.clock import Clock
 from p2pcore.errors import CannotKnow, Malformed
 
@@ -55,6 +54,7 @@ class Verifier:
         overrides: Overrides = Overrides(),  # noqa: B008 - immutable
     ) -> None:
         self._resolver = resolver
+        self._clock = clock
         self._mode = mode
         self._deadline = deadline / 1_000
         self._draw = draw
@@ -72,43 +72,40 @@ class Verifier:
         return self._mode == "on"
 
     async def verify(
-        self, client: Client, helo: str, reverse_path: str, header: bytes, hashes: BodyHashes
+        self, client: Client, helo: str, reverse_path: str, header: bytes, signed: Signatures
     ) -> Verification:
         """Return what can be known within the deadline. Raises nothing that the network or the message can cause.
 
-        `hashes` is what `hashes_for(header)` gave, finished.
+        `signed` are the signatures in `header`, which have seen the whole body.
         """
         until = asyncio.get_running_loop().time() + self._deadline
         sender = SenderKey(client.address, reverse_path, helo)
         spf, name = self._lookups.spf.fresh(sender), self._lookups.client_name.fresh(client.address)
         authors, unreadable = _authors(header)
         policies = [self._lookups.policy.fresh(author) for author in authors]
-        signatures: list[Signature] | None = []
-        if spf is None or name is None or None in policies or is_signed(header):
+        signatures: list[Signature] = []
+        if spf is None or name is None or None in policies or signed.are_there:
             # at once: what one of them waits for is no time lost to the others
             spf, signatures, name, policies = await asyncio.gather(
                 self._within(until, self._lookups.spf.get(sender)),
-                self._within(until, check_signatures(header, hashes, self._resolver)),
+                signed.check(header, self._resolver, self._clock(), until),
                 self._within(until, self._lookups.client_name.get(client.address)),
                 asyncio.gather(*(self._within(until, self._lookups.policy.get(author)) for author in authors)),
             )
         spf = spf or Checked("temperror", reverse_path.rpartition("@")[2] or helo)
-        # a lookup of keys that ran out of time leaves every signature undecided
-        unknown = signatures is None
-        signatures = signatures or []
         # RFC 7489 §6.6.1: a From that no policy can be looked up for is not the way around all policies
         # one that shows no domain claims to be from nobody
         outcome: Disposition = "quarantine" if unreadable else "deliver"
         verdict = MethodResult("dmarc", "permerror", comment=unreadable or "no domain in From")
         if authors:
             found = zip(authors, policies, strict=True)
-            verdict, outcome = self._dmarc(found, spf, signatures, unknown=unknown)
+            verdict, outcome = self._dmarc(found, spf, signatures)
         if outcome != "deliver" and self._overrides.cover(client.address, _shown(spf, signatures)):
             verdict, outcome = structs.replace(verdict, comment=f"{verdict.comment}, overridden"), "deliver"
         spf_result = _spf_result(spf, reverse_path, helo)
         dkim_results = [_dkim_result(signature) for signature in signatures]
         if not dkim_results:
-            dkim_results = [MethodResult("dkim", "temperror" if unknown else "none")]
+            dkim_results = [MethodResult("dkim", "none")]
         return Verification(
             results=(spf_result, *dkim_results, verdict, _iprev_result(client.address, name)),
             spf=f"{spf.result} {spf.domain}".strip(),
@@ -123,12 +120,10 @@ class Verifier:
         policies: Iterable[tuple[str, Published | None]],
         spf: Checked,
         signatures: list[Signature],
-        *,
-        unknown: bool,
     ) -> tuple[MethodResult, Disposition]:
         """Return the strictest verdict of the domains in From (RFC 7489 §6.6)."""
         checked = [Checked(one.result, one.domain) for one in signatures]
-        verdicts = [self._judge(author, found, spf, checked, unknown=unknown) for author, found in policies]
+        verdicts = [self._judge(author, found, spf, checked) for author, found in policies]
         return max(verdicts, key=lambda verdict: (_BY_WEIGHT.index(verdict[1]), verdict[0].result != "pass"))
 
     def _judge(
@@ -137,8 +132,6 @@ class Verifier:
         found: Published | None,
         spf: Checked,
         signatures: list[Checked],
-        *,
-        unknown: bool,
     ) -> tuple[MethodResult, Disposition]:
         properties = (("header.from", author),)
         if found is None:
@@ -151,14 +144,10 @@ class Verifier:
         if dmarc.is_aligned(policy, author, spf, signatures, self._lookups.organisation):
             return MethodResult("dmarc", "pass", properties, comment), "deliver"
         outcome = dmarc.disposition(policy, inherited=found.inherited, draw=self._draw())
-
-        def is_open(spf: Checked | None, signatures: list[Checked]) -> bool:
-            return dmarc.is_aligned(policy, author, spf, signatures, self._lookups.organisation, "temperror")
-
-        if outcome == "reject" and is_open(spf, []):
-            return MethodResult("dmarc", "temperror", properties, comment), "defer"
-        if unknown or is_open(spf, signatures):
-            return MethodResult("dmarc", "temperror", properties, comment), "deliver"
+        if dmarc.is_aligned(policy, author, spf, signatures, self._lookups.organisation, "temperror"):
+            # §6.6.2: nobody can say that it failed; delivered, it would be the forger's way past the policy
+            undecided = MethodResult("dmarc", "temperror", properties, comment)
+            return undecided, "defer" if outcome == "reject" else "deliver"
         return MethodResult("dmarc", "fail", properties, comment), outcome
 
     async def _within(self, until: float, work: Coroutine[Any, Any, T]) -> T | None:

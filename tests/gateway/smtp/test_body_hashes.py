@@ -7,7 +7,8 @@ from dkim.canonicalization import CanonicalizationPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.smtp.body_hashes import BodyHashes, BodyRule, Canonicalisation
+from gateway.mail.dkim_header import Canonicalisation
+from gateway.smtp.body_hashes import BodyHashes, BodyRule
 
 PARTS = st.lists(st.sampled_from([b"\r\n", b" ", b"\t", b"a", b".", b"\xff", b"\r\n\r\n", b"  \t", b" \r\n"]))
 
