@@ -45,6 +45,7 @@ from gateway.smtp.settings import SmtpLimits, SmtpSettings, SubmissionSettings
 from gateway.smtp.submission import SubmissionServer
 from gateway.starting import settle_memory, starting, tls_context, until_signalled
 from gateway.status import Status
+from gateway.tls_files import TlsFiles
 from p2pcore.client.availability import Availability
 from p2pcore.clock import Clock, system_clock
 from p2pcore.crypto.keys import HpkeKey
@@ -104,6 +105,8 @@ async def _running(site: Site, together: Together) -> AsyncIterator[Status]:
         check_access(site.cache, site.temporary, site.accounts)
     await asyncio.to_thread(site.seal_keys)
     roles = config.domain.roles
+    has_listener = "agent" in roles or ("gateway" in roles and together.listener is None)
+    tls = tls_context(site) if has_listener else None
     async with AsyncExitStack() as stack:
         network, own = await _join_network(stack, site, clock)
         names = network.names
@@ -117,7 +120,7 @@ async def _running(site: Site, together: Together) -> AsyncIterator[Status]:
         relaying: Relaying | None = None
         further: Sequence[Status] = ()
         if "gateway" in roles:
-            relaying, further = await _start_gateway(stack, site, network, names, resolver, together)
+            relaying, further = await _start_gateway(stack, site, network, names, resolver, together, tls)
         await renewals.follow_machine(stack, own.replicas, site, relaying.server.renew if relaying else None)
         accounts = Accounts(site)
         stack.push_async_callback(accounts.close_all)
@@ -128,8 +131,8 @@ async def _running(site: Site, together: Together) -> AsyncIterator[Status]:
         stack.push_async_callback(agents.stop)
         if "agent" in roles:
             await agents.start()
-            await _start_imap(stack, site, accounts)
-            await _start_submission(stack, site, accounts, outboxes, clock)
+            await _start_imap(stack, site, accounts, tls)
+            await _start_submission(stack, site, accounts, outboxes, clock, tls)
         await _start_autoconfig(stack, site)
         queues = Queues(relaying, lambda: outboxes.all)
         availability = Availability(network.substrate, own.signer.certificate.node_id, clock, site.uptimes)
@@ -212,7 +215,13 @@ async def _start_directory(stack: AsyncExitStack, site: Site, network: Network, 
 
 
 async def _start_gateway(
-    stack: AsyncExitStack, site: Site, network: Network, names: DomainNames, resolver: Resolver, together: Together
+    stack: AsyncExitStack,
+    site: Site,
+    network: Network,
+    names: DomainNames,
+    resolver: Resolver,
+    together: Together,
+    tls: TlsFiles | None,
 ) -> tuple[Relaying, list[Status]]:
     """Start what is this site's alone; then, where it is the first, further domains' sites, and listen for all."""
     config = site.config
@@ -227,7 +236,6 @@ async def _start_gateway(
     if together.listener is not None:
         together.listener.serve(names, sender, config.smtp.hostname, reports)
     else:
-        tls = tls_context(site)
         smtp = GatewaySmtp(_smtp_settings(site), names, sender, tls, resolver, network.clock, reports=reports)
         for other in together.sites[1:]:
             stack.enter_context(other.locked())
@@ -265,14 +273,14 @@ async def _start_autoconfig(stack: AsyncExitStack, site: Site) -> None:
         await server.start()
 
 
-async def _start_imap(stack: AsyncExitStack, site: Site, accounts: Accounts) -> None:
+async def _start_imap(stack: AsyncExitStack, site: Site, accounts: Accounts, tls: TlsFiles | None) -> None:
     config = site.config
     limits = ImapLimits(
         connections=config.imap.max_connections,
         connections_per_account=config.imap.max_connections_per_account,
         message_size=config.smtp.max_message_size,
     )
-    server = ImapServer(accounts, tls_context(site), limits, spool_directory=site.temporary)
+    server = ImapServer(accounts, tls, limits, spool_directory=site.temporary)
     accounts.on_close(server.dismiss)
     stack.push_async_callback(server.stop)
     with starting("imap.listen or imaps.listen"):
@@ -280,7 +288,7 @@ async def _start_imap(stack: AsyncExitStack, site: Site, accounts: Accounts) -> 
 
 
 async def _start_submission(
-    stack: AsyncExitStack, site: Site, accounts: Accounts, outboxes: Outboxes, clock: Clock
+    stack: AsyncExitStack, site: Site, accounts: Accounts, outboxes: Outboxes, clock: Clock, tls: TlsFiles | None
 ) -> None:
     config = site.config
     settings = SubmissionSettings(
@@ -290,7 +298,7 @@ async def _start_submission(
         max_message_size=config.smtp.max_message_size,
         limits=SmtpLimits(recipients=config.smtp.max_recipients, memory=config.smtp.memory),
     )
-    server = SubmissionServer(settings, accounts.authenticate_sender, outboxes.of, tls_context(site), clock)
+    server = SubmissionServer(settings, accounts.authenticate_sender, outboxes.of, tls, clock)
     stack.push_async_callback(server.stop)
     with starting("submission.listen or submissions.listen"):
         await server.start()

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import gc
 import signal
-import ssl
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 
@@ -15,7 +14,7 @@ from gateway.errors import ConfigurationError
 from gateway.founding import make_tls_certificate
 from gateway.mailbox.errors import MailboxError
 from gateway.site import Site
-from p2pcore.crypto.tls import server_context
+from gateway.tls_files import TlsFiles
 from p2pcore.errors import Failure
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -69,8 +68,8 @@ def starting(what: str, listening: str = "") -> Iterator[None]:
         raise ConfigurationError(f"{what}: {file}{reason}") from error
 
 
-def tls_context(site: Site) -> ssl.SSLContext:
-    """Return the context under the certificate that mail programs see, made now if there is none.
+def tls_context(site: Site) -> TlsFiles:
+    """Return the context under the certificate that mail programs see, made now if there is none, and what replaces it.
 
     Raises ConfigurationError.
     """
@@ -80,4 +79,4 @@ def tls_context(site: Site) -> ssl.SSLContext:
         with starting(name), path.open("rb"):
             pass  # OpenSSL would not say which of the two it is
     with starting("tls.certificate and tls.key"):
-        return server_context(certificate, key)
+        return TlsFiles(certificate, key)

@@ -13,6 +13,7 @@ import pytest
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from p2pcore import params
 from p2pcore.crypto.certificates import parse_certificate
@@ -88,6 +89,17 @@ def test_server_context_refuses_old_tls_and_bad_files(tmp_path: Path) -> None:
         server_context(tmp_path / "cert.pem", tmp_path / "key.pem")
     with pytest.raises(FileNotFoundError):
         server_context(tmp_path / "missing.pem", tmp_path / "key.pem")
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked(tmp_path: Path) -> None:
+    """OpenSSL would wait at the terminal, and the event loop with it."""
+    certificate, _ = make_server_certificate(["mx.example.org"])
+    key = ec.generate_private_key(ec.SECP256R1())
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (tmp_path / "certificate.pem").write_bytes(certificate)
+    (tmp_path / "key.pem").write_bytes(encrypted)
+    with pytest.raises(Malformed):
+        server_context(tmp_path / "certificate.pem", tmp_path / "key.pem")
 
 
 @pytest.mark.parametrize("hosts", [[], ["mäil.example"]])
