@@ -31,6 +31,11 @@ def folded(text: str) -> str:
     """For comparison without case and compatibility differences (in the spirit of RFC 5051)."""
     if text.isascii():
         return text.lower()
+    return _folded(text) if len(text) <= FOLDED_RUN else "".join(folded_pieces((text,)))
+
+
+def _folded(text: str) -> str:
+    """Fold what is not long: a run of combining marks is sorted in the square of its length."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).casefold())
 
 
@@ -92,8 +97,8 @@ def folded_pieces(pieces: Iterable[str]) -> Iterator[str]:
     whole; a run of FOLDED_RUN characters without one is cut all the same.
     """
     held = ""
-    for piece in pieces:
-        text = held + piece
+    for part in (piece[start : start + FOLDED_RUN] for piece in pieces for start in range(0, len(piece), FOLDED_RUN)):
+        text = held + part
         cut = 0 if len(text) < FOLDED_RUN else len(text)
         for place in range(len(text) - 1, max(len(text) - FOLDED_RUN, 0) - 1, -1):
             if text[place] < "\x80":
@@ -101,8 +106,8 @@ def folded_pieces(pieces: Iterable[str]) -> Iterator[str]:
                 break
         held = text[cut:]
         if cut:
-            yield folded(text[:cut])
-    yield folded(held)
+            yield _folded(text[:cut])
+    yield _folded(held)
 
 
 def charset_decoder(label: bytes | None) -> codecs.IncrementalDecoder:

@@ -47,6 +47,9 @@ READERS: Final[dict[str, str]] = {
     "gateway.smtp.data:HeaderScanner.feed": (
         "tests/gateway/smtp/test_data.py::test_header_ends_at_the_first_empty_line"
     ),
+    "gateway.smtp.dkim_tags:parse_key": "tests/gateway/smtp/test_dkim_tags.py::test_any_record",
+    "gateway.smtp.dkim_tags:parse_signature": "tests/gateway/smtp/test_dkim_tags.py::test_any_signature",
+    "gateway.smtp.dkim_tags:parse_tags": "tests/gateway/smtp/test_dkim_tags.py::test_any_list_of_tags",
     "gateway.smtp.esmtp_parameters:parse_envid": (
         "tests/gateway/smtp/test_esmtp_parameters.py::test_any_parameter_is_understood_or_refused"
     ),
