@@ -1,6 +1,7 @@
 """Address lists of header fields for ENVELOPE (RFC 9051 §7.5.2, RFC 5322 §3.4 with the obsolete forms of §4.4).
 
-Whatever the bytes, an answer comes back and nothing is raised. Encoded words (RFC 2047) stay encoded.
+Whatever the bytes, an answer comes back, in a time that grows with their number only, and nothing is raised. Encoded
+words (RFC 2047) stay encoded.
 """
 
 import re
@@ -134,6 +135,7 @@ class _Parser:
         self.words: list[_Lexeme] = []
         self.angle: list[_Lexeme] | None = None
         self.inside = False
+        self.in_route = False
         self.comment: bytes | None = None
 
     def parse(self, value: bytes) -> tuple[Address, ...]:
@@ -157,8 +159,9 @@ class _Parser:
 
     def _mark(self, lexeme: _Lexeme) -> None:
         mark = lexeme.text
-        if self.inside and self._belongs_inside(mark):
+        if self.inside and (mark in b"@:" or (mark == b"," and self.in_route)):
             assert self.angle is not None
+            self.in_route = mark != b":" and (self.in_route or not self.angle)  # from an "@" that comes first to ":"
             self.angle.append(lexeme)
         elif mark == b">":
             self.inside = False
@@ -177,12 +180,6 @@ class _Parser:
                 self.in_group = False
         elif mark == b"@" and self.angle is None:
             self.words.append(lexeme)
-
-    def _belongs_inside(self, mark: bytes) -> bool:
-        if mark in b"@:":
-            return True
-        routing = bool(self.angle) and self.angle is not None and _is_mark(self.angle[0], b"@")
-        return mark == b"," and routing and not any(_is_mark(lexeme, b":") for lexeme in self.angle or ())
 
     def _finish(self) -> None:
         if self.angle is not None:
@@ -244,12 +241,14 @@ def _address_spec(lexemes: list[_Lexeme]) -> tuple[bytes | None, bytes, bytes]:
 
 def _phrase(lexemes: list[_Lexeme]) -> bytes:
     """Words with one space between them, but none at a dot: "a . b" is the obsolete local part a.b."""
-    text = b""
+    pieces: list[bytes] = []
+    before = b""  # the last piece that is not empty
     for lexeme in lexemes:
-        if text and lexeme.kind == "word" and not (text.endswith((b".", b"@")) or lexeme.text.startswith(b".")):
-            text += b" "
-        text += lexeme.text
-    return text
+        if before and lexeme.kind == "word" and not (before.endswith((b".", b"@")) or lexeme.text.startswith(b".")):
+            pieces.append(b" ")
+        pieces.append(lexeme.text)
+        before = lexeme.text or before
+    return b"".join(pieces)
 
 
 def spelled(address: Address) -> str:

@@ -1,4 +1,4 @@
-"""The trace block: Return-Path, Received, Authentication-Results, at times Original-Recipient; the agent prepends it.
+"""The trace block: Return-Path, Authentication-Results, Received, at times Original-Recipient; the agent prepends it.
 
 Pure. Each field ends in CRLF; continuation lines begin with a tab. What strangers chose (HELO, names from DNS, paths)
 was checked by its parser and is checked again here, so no trace block can hold a line that we did not mean.
@@ -106,8 +106,12 @@ def authentication_results(authserv_id: str, results: Sequence[MethodResult]) ->
 
 
 def trace_block(reverse_path: str, hop: Hop, results: Sequence[MethodResult]) -> bytes:
-    """Return the octets that the recipient's agent puts before the content."""
-    fields = return_path(reverse_path) + received(hop) + authentication_results(hop.host, results)
+    """Return the octets that the recipient's agent puts before the content.
+
+    Our verdicts stand above our Received (RFC 8601 appendix B) and are never the last field: a content whose first line
+    is a continuation line would add to them.
+    """
+    fields = return_path(reverse_path) + authentication_results(hop.host, results) + received(hop)
     return fields.encode()
 
 

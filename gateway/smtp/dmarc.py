@@ -6,16 +6,16 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.mail.address import domain_in_dns, parse_mailbox
 from gateway.mail.address_list import has_one_reading, parse_addresses, simple_addresses
 from p2pcore.errors import Malformed
-from p2pcore.names import canonical_domain
 
 Request = Literal["none", "quarantine", "reject"]
 Disposition = Literal["deliver", "quarantine", "defer", "reject"]  # by weight
+MAX_FROM = 8 * 1024  # octets of all From fields together; nobody's have more, and they are read on the event loop
 MAX_FROM_DOMAINS = 4  # a header with more authors' domains than this is no mail that anybody writes
 
 _REQUESTS: dict[str, Request] = {"none": "none", "quarantine": "quarantine", "reject": "reject"}
-_TAG = re.compile(r"\s*([A-Za-z]+)\s*=\s*([!-:<-~]*)\s*\Z")
 _PERCENT = re.compile(r"[0-9]{1,3}\Z")  # RFC 7489 §6.4: dmarc-percent
 _FROM = re.compile(rb"\nfrom[ \t]*:((?:[^\r\n]+|\r\n[ \t])*)", re.IGNORECASE)  # with "(?:\A|\n)" twenty times as slow
 _HOST = re.compile(rb"@[ \t]*([^\s\"(),:;<>@\[\]]+)")
@@ -38,28 +38,31 @@ class Checked(Struct, frozen=True):
     domain: str
 
 
+def is_record(text: bytes) -> bool:
+    """Return whether a TXT record is one of DMARC's, if not a valid one: its first tag says so (RFC 7489 §6.3)."""
+    name, _, value = text.partition(b";")[0].partition(b"=")
+    return (name.strip().lower(), value.strip()) == (b"v", b"DMARC1")
+
+
 def parse_policy(record: bytes) -> Policy | None:
     """Return the policy of a TXT record; None where it is no valid DMARC record (RFC 7489 §6.3, §6.6.3)."""
-    parts = record.decode("utf-8", "replace").split(";")
-    tags: dict[str, str] = {}
-    for part in parts:
-        match = _TAG.match(part)
-        if match is None:
-            if part.strip():
-                return None
-            continue
-        tags.setdefault(match[1].lower(), match[2])
-    if next(iter(tags.items()), None) != ("v", "DMARC1"):  # first, and exactly so
+    if not is_record(record):
         return None
-    request = _request(tags.get("p", ""))
-    if request is None:
+    tags: dict[str, str] = {}
+    for part in record.decode("utf-8", "replace").split(";"):  # §6.3: what cannot be read is ignored
+        name, equals, value = part.partition("=")
+        if equals:
+            tags.setdefault(name.strip().lower(), value.strip())
+    requested = tags.get("p", "")
+    request, subdomain_request = _request(requested), _request(tags.get("sp", requested))
+    if request is None or subdomain_request is None:
         if "rua" not in tags:
             return None
-        request = "none"  # §6.6.3 step 6
+        request = subdomain_request = "none"  # §6.6.3 step 6
     percent = tags.get("pct", "100")
     return Policy(
         request,
-        _request(tags.get("sp", "")) or request,
+        subdomain_request,
         strict_dkim=tags.get("adkim", "r").lower() == "s",
         strict_spf=tags.get("aspf", "r").lower() == "s",
         percent=min(100, int(percent)) if _PERCENT.match(percent) else 100,
@@ -69,29 +72,44 @@ def parse_policy(record: bytes) -> Policy | None:
 def author_domains(header: bytes) -> tuple[str, ...]:
     """Return the canonical domains in all From fields of a header section; none where they show none, as bounces do.
 
-    Raises Malformed where a field shows what may be an address and none is usable, or too many are. A message with
-    several is judged by each of them, so that a second From field cannot hide the first.
+    Raises Malformed where a field shows what may be an address and none is usable, where too many are, or where the
+    fields are too long. A message with several is judged by each of them, so that a second From field cannot hide the
+    first.
     """
-    values = [found.replace(b"\r\n", b"") for found in _FROM.findall(b"\n" + header)]
-    hosts: list[bytes | None] = []
+    values = _from_fields(header)
+    hosts: list[bytes] = []
     for value in values:
         simple = simple_addresses(value)
         addresses = parse_addresses(value) if simple is None else simple
-        hosts += [address.host for address in addresses if address.mailbox is not None]
+        hosts += [address.host for address in addresses if address.host]
         if simple is None and not has_one_reading(value):  # some reader may show any of them
             hosts += _HOST.findall(value)
-    domains = dict.fromkeys(domain for host in hosts if (domain := _canonical(host or b"")))
+    spellings = dict.fromkeys(host.lower() for host in hosts)
+    if len(spellings) > MAX_FROM_DOMAINS:  # counted as they are written: IDNA takes its time for each
+        raise Malformed(f"{len(spellings)} domains in From")
+    domains = dict.fromkeys(filter(None, map(_canonical, spellings)))
     if not domains and any(b"@" in value for value in values):
         raise Malformed("no From field with a readable address")
-    if len(domains) > MAX_FROM_DOMAINS:
-        raise Malformed(f"{len(domains)} domains in From")
     return tuple(domains)
 
 
+def _from_fields(header: bytes) -> list[bytes]:
+    """Return the bodies of all From fields, unfolded. Raises Malformed where they are longer than MAX_FROM together."""
+    found: list[bytes] = []
+    size = 0
+    for field in _FROM.finditer(b"\n" + header):
+        size += len(field[0])
+        if size > MAX_FROM:
+            raise Malformed(f"more than {MAX_FROM} octets of From")
+        found.append(field[1].replace(b"\r\n", b""))
+    return found
+
+
 def _canonical(host: bytes) -> str:
-    """Return the canonical form of a domain, "" where it has none: then no policy can be looked up for it either."""
+    """Return a domain as DNS is asked for it, "" for what is none: then no policy can be looked up for it either."""
     try:
-        return canonical_domain(host.decode("utf-8", "replace"))
+        mailbox = parse_mailbox(f"x@{host.decode('utf-8', 'replace')}")
+        return "" if mailbox.has_literal else domain_in_dns(mailbox.domain)
     except Malformed:
         return ""
 

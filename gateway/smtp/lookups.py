@@ -68,16 +68,16 @@ class Lookups:
 
     async def _policy(self, author: str) -> Published:
         async with asyncio.timeout(self._deadline):
-            own = await self._record(author)
-            organisation = self.organisation(author)
-            if own is not None or organisation == author:
-                return Published(own, inherited=False)
-            return Published(await self._record(organisation), inherited=True)
+            records, organisation = await self._records(author), self.organisation(author)
+            inherited = not records and organisation != author  # §6.6.3 step 3: only where there is no record at all
+            if inherited:
+                records = await self._records(organisation)
+        policy = dmarc.parse_policy(records[0]) if len(records) == 1 else None  # step 5: several count as none
+        return Published(policy, inherited=inherited)
 
-    async def _record(self, domain: str) -> Policy | None:
+    async def _records(self, domain: str) -> list[bytes]:
         answer = await self._resolver.text(f"_dmarc.{domain}")
-        policies = [policy for policy in map(dmarc.parse_policy, answer.values) if policy is not None]
-        return policies[0] if len(policies) == 1 else None  # §6.6.3 step 5: several count as none
+        return [text for text in answer.values if dmarc.is_record(text)]
 
     async def _name_of(self, address: str) -> str:
         """Return the client's name where it leads back to its address (RFC 8601 §2.7.3), else ""."""

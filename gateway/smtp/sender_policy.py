@@ -6,12 +6,15 @@ from typing import Any, Protocol
 
 import spf
 
+from gateway.mail.address import domain_in_dns
 from gateway.resolver import Answer, Kind, Value
 from gateway.smtp.dmarc import Checked
 from p2pcore.errors import CannotKnow, Malformed
-from p2pcore.names import canonical_domain
 
 MAX_VOID_LOOKUPS = 2  # RFC 7208 §4.6.4
+MAX_RECORD = 4_096  # octets; RFC 7208 §3.4 asks for 450
+MAX_TERM = 512  # octets of one of its terms, whose name has 253 (§7.3); pyspf's time grows with this times the dots
+MAX_DOTS = 127  # in a term: no name has more labels than 127
 KINDS: tuple[Kind, ...] = ("A", "AAAA", "MX", "TXT", "PTR")
 
 
@@ -31,9 +34,17 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf is not typed
     """pyspf's evaluator in a thread; every DNS question goes to the event loop, which asks it."""
 
     def __init__(
-        self, client: str, sender: str, helo: str, resolver: Dns, loop: asyncio.AbstractEventLoop, until: float
+        self,
+        client: str,
+        local: str,
+        domain: str,
+        helo: str,
+        resolver: Dns,
+        loop: asyncio.AbstractEventLoop,
+        until: float,
     ) -> None:
-        super().__init__(i=client, s=sender, h=helo, strict=True)
+        super().__init__(i=client, s=f"{local}@{domain}", h=helo, strict=True)
+        self.l, self.o, self.d = local, domain, domain  # pyspf splits at the first "@", which may be quoted
         self._resolver = resolver
         self._loop = loop
         self._until = until
@@ -58,12 +69,27 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf is not typed
                 raise spf.PermError(f"more than {MAX_VOID_LOOKUPS} void lookups")
         return list(answer.values)
 
+    def dns_spf(self, domain: str) -> str | None:
+        """Return the domain's record. Raises PermError for one of a size that only serves to keep us busy."""
+        record: str | None = super().dns_spf(domain)
+        if record is not None and not _is_of_sensible_size(record):
+            raise spf.PermError("record or term too long")
+        return record
+
+    def get_explanation(self, spec: str) -> None:
+        """Return none: nobody here shows it (RFC 7208 §6.2), so it is neither asked for nor expanded."""
+
     def outcome(self) -> str:
         """Return the result of `check`; permerror where a record makes pyspf stumble."""
         try:
             return str(self.check()[0])
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError):
             return "permerror"
+
+
+def _is_of_sensible_size(record: str) -> bool:
+    terms = record.split(" ")
+    return len(record) <= MAX_RECORD and all(len(term) <= MAX_TERM and term.count(".") <= MAX_DOTS for term in terms)
 
 
 async def check_sender(
@@ -73,14 +99,13 @@ async def check_sender(
 
     After `until` (the loop's time) its thread asks no more.
     """
-    local, _, domain = reverse_path.rpartition("@") if reverse_path else ("", "", helo)
-    if domain.startswith("[") or "." not in domain:
-        return Checked("none", domain)  # §4.3: not a name that can have a record
+    local, _, domain = reverse_path.rpartition("@") if reverse_path else ("postmaster", "@", helo)
     try:
-        domain = canonical_domain(domain)
+        name = domain_in_dns(domain)
     except Malformed:
-        return Checked("none", domain)
+        name = ""
+    if "." not in name or domain.startswith("["):
+        return Checked("none", domain)  # §4.3: not a name that can have a record
     loop = asyncio.get_running_loop()
-    sender = f"{local}@{domain}" if reverse_path else ""
-    query = _Query(client, sender, domain if not reverse_path else helo, resolver, loop, until)
-    return Checked(await loop.run_in_executor(threads, query.outcome), domain)
+    query = _Query(client, local, name, helo, resolver, loop, until)
+    return Checked(await loop.run_in_executor(threads, query.outcome), name)

@@ -17,6 +17,8 @@ CASES = [
     (b"Pete(A nice \\) chap) <pete(his account)@silly.test(his host)>", b'(("Pete" NIL "pete" "silly.test"))'),
     (b'"joe smith"@b', b'((NIL NIL "joe smith" "b"))'),
     (b"<@a.example,@b.example:c@d>", b'((NIL "@a.example,@b.example" "c" "d"))'),
+    (b"<@a.example,@b.example:c@d, e@f>", b'((NIL "@a.example,@b.example" "c" "d")(NIL NIL "e" "f"))'),
+    (b"<@a:b@c> <@d,@e:f@g>", b'((NIL "@a" "b" "c")(NIL "@d,@e" "f" "g"))'),
     (b"a . b @ c . d", b'((NIL NIL "a.b" "c.d"))'),
     (b"a@[192.0.2.1]", b'((NIL NIL "a" "[192.0.2.1]"))'),
     (b"=?utf-8?q?J=C3=BC?= <a@b>", b'(("=?utf-8?q?J=C3=BC?=" NIL "a" "b"))'),
@@ -39,6 +41,39 @@ CASES = [
 def test_case(value: bytes, expected: bytes) -> None:
     """RFC 5322 §3.4 and appendix A in the form of RFC 3501 §7.4.2, and the usual mistakes."""
     assert wire(parse_addresses(value)) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (b"<" + b"@a," * 150_000, 1),
+        (b"<@a" + b",@a" * 150_000 + b":b@c>", 1),
+        (b"<" + b":" * 150_000 + b"a@b>", 1),
+        ((b"x" * 99 + b" ") * 300_000, 1),
+        ((b"x" * 99 + b"@") * 300_000, 1),
+        (b"<" + (b"x" * 99 + b" ") * 300_000 + b">", 1),
+        (b'"",' * 150_000, 150_000),
+        (b"(" * 1_000_000, 0),
+    ],
+    ids=["route", "whole route", "colons", "words", "at signs", "words inside", "empty", "comments"],
+)
+def test_time_is_linear_in_length(value: bytes, found: int) -> None:
+    """Where it grew with the square, as it did for some of these, this would take many minutes."""
+    assert len(parse_addresses(value)) == found
+    has_one_reading(value)
+
+
+@given(st.lists(st.sampled_from([b"a", b"b.", b".c", b"@", b'""', b'"q"', b'"."']), max_size=12))
+def test_words_of_a_local_part(words: list[bytes]) -> None:
+    """Invariant: one space before each word but at the beginning, next to a dot and behind an "@"."""
+    expected = b""
+    for word in words:
+        text = word.strip(b'"')
+        if expected and word != b"@" and not (expected.endswith((b".", b"@")) or text.startswith(b".")):
+            expected += b" "
+        expected += text
+    (*_, address) = parse_addresses(b" ".join(words) + b" @ c") or [None]
+    assert (address is None and not words) or (address is not None and address.mailbox == expected)
 
 
 _PIECES = st.sampled_from([b"a", b"b.c", b"@", b"<", b">", b",", b";", b":", b'"', b"\\", b"(", b")", b"[", b"]", b" "])

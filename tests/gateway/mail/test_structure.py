@@ -274,6 +274,14 @@ class TestLimits:
         message = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + b"--bx\r\n" * 100_000 + b"--b--"
         assert len(parse(message).root.children) == 1
 
+    def test_address_fields_of_any_kind(self) -> None:
+        """They take time in proportion to their length: with its square, it would be many minutes at every start."""
+        names = (b"From", b"Sender", b"Reply-To", b"To", b"Cc")
+        header = b"".join(b"%b: <%b\r\n" % (name, b"@a," * 15_000) for name in names)
+        form = read_whole(parse(header + b"\r\n").envelope)
+        assert isinstance(form, list)
+        assert [len(addresses) for addresses in form[2:7]] == [1] * 5
+
     def test_header_without_end(self) -> None:
         """A message that is all header has an empty body."""
         message = b"Subject: x\r\n" + b"X: y\r\n" * 100_000
