@@ -113,8 +113,8 @@ class NetworkDelivery:
 
     def _trace(self, item: QueueItem) -> bytes:
         results = [MethodResult("auth", "pass", (("smtp.auth", item.submitter),))]  # RFC 8601 §2.7.4
-        fields = return_path(item.reverse_path).encode() + item.trace
-        return fields + authentication_results(self._hostname, results).encode()
+        fields = return_path(item.reverse_path) + authentication_results(self._hostname, results)
+        return fields.encode() + item.trace  # never our verdicts last: a content may begin with a continuation line
 
 
 def _attempt(number: int, outcome: Outcome, entries: Sequence[int]) -> Attempt:

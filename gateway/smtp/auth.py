@@ -17,6 +17,7 @@ from gateway.smtp import params, replies
 from gateway.smtp.chunking import ChunkedDialogue
 from gateway.smtp.command_loop import Command
 from gateway.smtp.connection import Shared
+from gateway.smtp.keywords import keyword
 from gateway.smtp.limits import FailedLogins
 from gateway.smtp.reader import LineTooLong
 from gateway.smtp.replies import Refusal, Reply
@@ -68,7 +69,7 @@ class AuthDialogue(ChunkedDialogue[SubmittedTransaction]):
         if self.in_transaction:
             raise Refusal(replies.AUTH_IN_TRANSACTION)
         name, _, initial = argument.partition(" ")
-        mechanism = self._logins.mechanisms.get(name.upper())
+        mechanism = self._logins.mechanisms.get(keyword(name))
         if mechanism is None:
             raise Refusal(replies.AUTH_UNKNOWN)
         if not mechanism.may_be_used(self):
@@ -77,7 +78,7 @@ class AuthDialogue(ChunkedDialogue[SubmittedTransaction]):
         try:
             self.user = await mechanism.run(self, _decoded(initial) if initial else None)
         except LoginRefused as refused:
-            await self._count_failure(name.upper(), refused)
+            await self._count_failure(keyword(name), refused)
         else:
             self._failures = 0
             self.reply(replies.AUTHENTICATED)

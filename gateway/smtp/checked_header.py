@@ -36,6 +36,8 @@ class CheckedHeader:
     def _checked(self, header: bytes) -> bytes:
         scanner = HeaderScanner()
         scanner.feed(header)
+        if scanner.begins_folded:
+            raise Refusal(replies.HEADER_FOLDED)
         if scanner.received_fields() > params.MAX_RECEIVED_FIELDS:  # RFC 5321 §6.3
             raise Refusal(replies.MAIL_LOOP)
         return self._rewrite(header)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from gateway.smtp import params, replies
 from gateway.smtp.connection import SmtpConnection
+from gateway.smtp.keywords import keyword
 from gateway.smtp.reader import ClientGone, LineTooLong
 from gateway.smtp.replies import Refusal
 
@@ -82,7 +83,7 @@ class CommandLoop(SmtpConnection):
             self.reply(replies.BAD_SYNTAX)
             return
         verb, _, argument = text.partition(" ")
-        command = self.COMMANDS.get(verb.upper())
+        command = self.COMMANDS.get(keyword(verb))
         if command is not None:
             try:
                 rest = command(self, argument.strip(" "))
@@ -118,7 +119,7 @@ class CommandLoop(SmtpConnection):
             self.refuse(error)
             return
         # 451 4.3.0, with its text in the log only
-        self._shared.log.failed(f"smtp {verb.upper()[:16]}", error, client=self.client.address)
+        self._shared.log.failed(f"smtp {keyword(verb)[:16]}", error, client=self.client.address)
         self.reply(replies.INTERNAL)
 
     def _count_errors(self) -> None:

@@ -12,13 +12,14 @@ from gateway.mail.envelope import Body
 from gateway.mail.outgoing import NewRecipient, Ret
 from gateway.smtp import replies
 from gateway.smtp.esmtp_parameters import check_auth, parse_envid, parse_notify, parse_orcpt, parse_ret
+from gateway.smtp.keywords import keyword
 from gateway.smtp.replies import Refusal, Reply
 from p2pcore.errors import Malformed
 
 XENVID = "XENVID"  # ours alone, between agents and gateways (RFC 5321 §2.2.2): the ENVID that the user gave
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?\Z")  # RFC 5321 §4.1.2
-_POSTMASTER = re.compile(r"<postmaster>", re.IGNORECASE)
-_CHUNK = re.compile(r"([0-9]{1,18})( +LAST)?\Z", re.IGNORECASE)
+_POSTMASTER = "<POSTMASTER>"
+_CHUNK = re.compile(r"([0-9]{1,18})( +LAST)?\Z")
 _MAX_SIZE_DIGITS = 20  # RFC 1870 §3
 
 
@@ -53,31 +54,31 @@ class RcptCommand(Struct, frozen=True):
 def parse_mail(argument: str, *, extended: bool, submitted: bool = False, relayed: bool = False) -> MailCommand:
     """Return what `MAIL` + `argument` asks for; `relayed` takes XENVID as well. Raises Refusal."""
     try:
-        mailbox, rest = parse_path(_after_keyword(argument, "FROM:"))
+        mailbox, rest = parse_path(_after("FROM:", argument))
     except Malformed as error:
         raise Refusal(replies.BAD_REVERSE_PATH, str(error)) from error
     size, smtputf8, envelope_id, original = 0, False, "", ""
     body: Body = "7BIT"
     ret: Ret = ""
-    for keyword, value in _parameters(rest, extended=extended):
-        if keyword == "SIZE":
+    for name, value in _parameters(rest, extended=extended):
+        if name == "SIZE":
             size = _size(value)
-        elif keyword == "BODY":
+        elif name == "BODY":
             body = _body(value)
-        elif keyword == "SMTPUTF8":
+        elif name == "SMTPUTF8":
             if value is not None:  # RFC 6531 §3.1 (item 4)
                 raise Refusal(replies.BAD_PARAMETER, "SMTPUTF8 takes no value")
             smtputf8 = True
-        elif keyword == "RET":
+        elif name == "RET":
             ret = parse_ret(value)
-        elif keyword == "ENVID":
+        elif name == "ENVID":
             envelope_id = parse_envid(value)
-        elif relayed and keyword == XENVID:
+        elif relayed and name == XENVID:
             original = parse_envid(value)
-        elif submitted and keyword == "AUTH":
+        elif submitted and name == "AUTH":
             check_auth(value)
         else:
-            raise Refusal(replies.UNKNOWN_PARAMETER, keyword)
+            raise Refusal(replies.UNKNOWN_PARAMETER, name)
     reverse_path = "" if mailbox is None else str(mailbox)
     if not smtputf8 and not is_ascii(reverse_path):
         raise Refusal(replies.NEEDS_SMTPUTF8)
@@ -97,13 +98,13 @@ def parse_submitted_rcpt(argument: str, *, extended: bool, smtputf8: bool, domai
 def _rcpt(argument: str, literal: Reply, domain: str, *, extended: bool, smtputf8: bool) -> RcptCommand:
     mailbox, parameters = _forward_path(argument, domain, extended=extended, smtputf8=smtputf8)
     notify = original = ""
-    for keyword, value in parameters:
-        if keyword == "NOTIFY":
+    for name, value in parameters:
+        if name == "NOTIFY":
             notify = parse_notify(value)
-        elif keyword == "ORCPT":
+        elif name == "ORCPT":
             original = parse_orcpt(value)
         else:
-            raise Refusal(replies.UNKNOWN_PARAMETER, keyword)
+            raise Refusal(replies.UNKNOWN_PARAMETER, name)
     if mailbox.has_literal:
         raise Refusal(literal)
     return RcptCommand(mailbox, notify, original)
@@ -111,7 +112,7 @@ def _rcpt(argument: str, literal: Reply, domain: str, *, extended: bool, smtputf
 
 def parse_bdat(argument: str) -> tuple[int, bool]:
     """Return the size of the chunk that follows, and whether it is the last (RFC 3030 §2). Raises Refusal."""
-    match = _CHUNK.match(argument)
+    match = _CHUNK.match(keyword(argument))
     if match is None:
         raise Refusal(replies.BAD_ARGUMENT, "BDAT size [LAST]")
     return int(match[1]), match[2] is not None
@@ -121,10 +122,11 @@ def _forward_path(
     argument: str, domain: str, *, extended: bool, smtputf8: bool
 ) -> tuple[Mailbox, list[tuple[str, str | None]]]:
     """Return the recipient and the parameters. Raises Refusal."""
-    path = _after_keyword(argument, "TO:")
-    if bare := _POSTMASTER.match(path):  # RFC 5321 §4.1.1.3: without a domain, in any case
+    path = _after("TO:", argument)
+    length = len(_POSTMASTER)
+    if keyword(path[:length]) == _POSTMASTER:  # RFC 5321 §4.1.1.3: without a domain, in any case
         mailbox: Mailbox | None = Mailbox("postmaster", domain)
-        rest = path[bare.end() :]
+        rest = path[length:]
     else:
         try:
             mailbox, rest = parse_path(path)
@@ -138,10 +140,10 @@ def _forward_path(
     return mailbox, parameters
 
 
-def _after_keyword(argument: str, keyword: str) -> str:
-    if argument[: len(keyword)].upper() != keyword:
-        raise Refusal(replies.BAD_ARGUMENT, f"no {keyword}")
-    return argument[len(keyword) :].lstrip(" ")  # "FROM: <…>" is wrong and common
+def _after(prefix: str, argument: str) -> str:
+    if keyword(argument[: len(prefix)]) != prefix:
+        raise Refusal(replies.BAD_ARGUMENT, f"no {prefix}")
+    return argument[len(prefix) :].lstrip(" ")  # "FROM: <…>" is wrong and common
 
 
 def _parameters(text: str, *, extended: bool) -> list[tuple[str, str | None]]:
@@ -154,10 +156,10 @@ def _parameters(text: str, *, extended: bool) -> list[tuple[str, str | None]]:
         match = _PARAMETER.match(word)
         if match is None:
             raise Refusal(replies.BAD_PARAMETER, word)
-        keyword = match[1].upper()
-        if keyword in found:
-            raise Refusal(replies.BAD_PARAMETER, f"{keyword} twice")
-        found[keyword] = match[2]
+        name = keyword(match[1])
+        if name in found:
+            raise Refusal(replies.BAD_PARAMETER, f"{name} twice")
+        found[name] = match[2]
     if found and not extended:
         raise Refusal(replies.UNKNOWN_PARAMETER, "parameters after HELO")
     return list(found.items())
@@ -170,8 +172,10 @@ def _size(value: str | None) -> int:
 
 
 def _body(value: str | None) -> Body:
-    if value is not None and value.upper() == "7BIT":
-        return "7BIT"
-    if value is not None and value.upper() == "8BITMIME":
-        return "8BITMIME"
-    raise Refusal(replies.BAD_PARAMETER, "BODY is 7BIT or 8BITMIME")  # RFC 6152 §3
+    match keyword(value or ""):
+        case "7BIT":
+            return "7BIT"
+        case "8BITMIME":
+            return "8BITMIME"
+        case _:
+            raise Refusal(replies.BAD_PARAMETER, "BODY is 7BIT or 8BITMIME")  # RFC 6152 §3

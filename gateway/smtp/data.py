@@ -158,9 +158,19 @@ class HeaderScanner:
         return b""
 
     @property
+    def size(self) -> int:
+        """Octets held."""
+        return len(self._octets)
+
+    @property
     def octets(self) -> bytes:
         """The header section, with the empty line that ends it where there is one."""
         return bytes(self._octets[2:])
+
+    @property
+    def begins_folded(self) -> bool:
+        """Whether its first line continues whatever is put above it (RFC 5322 §2.2.3)."""
+        return self._octets.startswith((b" ", b"\t"), 2)
 
     def received_fields(self) -> int:
         """Return how many Received fields the header holds (RFC 5321 §6.3)."""

@@ -5,6 +5,7 @@ import re
 from gateway.mail.address import parse_mailbox
 from gateway.mail.outgoing import Ret
 from gateway.smtp import replies
+from gateway.smtp.keywords import keyword
 from gateway.smtp.replies import Refusal
 from p2pcore.errors import Malformed
 
@@ -19,7 +20,7 @@ _MAX_ORCPT = 500  # octets as sent, RFC 3461 §4.2
 
 def parse_ret(value: str | None) -> Ret:
     """Return which part of the content a report is to return (RFC 3461 §4.3). Raises Refusal."""
-    match (value or "").upper():
+    match keyword(value or ""):
         case "FULL":
             return "FULL"
         case "HDRS":
@@ -37,7 +38,7 @@ def parse_envid(value: str | None) -> str:
 
 def parse_notify(value: str | None) -> str:
     """Return "NEVER", or of SUCCESS, FAILURE and DELAY those named, separated by commas (RFC 3461 §4.1)."""
-    named = (value or "").upper().split(",")
+    named = keyword(value or "").split(",")
     if named == ["NEVER"]:
         return "NEVER"
     if not set(named) <= set(_EVENTS):
@@ -48,7 +49,7 @@ def parse_notify(value: str | None) -> str:
 def parse_orcpt(value: str | None) -> str:
     """Return the original recipient as "addr-type;address", xtext undone (RFC 3461 §4.2). Raises Refusal."""
     kind, semicolon, address = (value or "").partition(";")
-    if len(value or "") > _MAX_ORCPT or not semicolon or not _ADDRESS_TYPE.match(kind):
+    if len((value or "").encode()) > _MAX_ORCPT or not semicolon or not _ADDRESS_TYPE.match(kind):
         raise Refusal(replies.BAD_PARAMETER, "ORCPT is addr-type;xtext")
     if kind.lower() == "utf-8" and address.isprintable() and not any(mark in address for mark in " <>"):
         return f"utf-8;{address}"  # RFC 6533 §3: its own encodings, which whoever writes reports passes on
@@ -65,9 +66,9 @@ def check_auth(value: str | None) -> None:
         raise Refusal(replies.BAD_PARAMETER, f"AUTH: {error}") from error
 
 
-def _printable(xtext: str, keyword: str) -> str:
+def _printable(xtext: str, name: str) -> str:
     if _XTEXT.match(xtext):
         text = _HEXCHAR.sub(lambda match: chr(int(match[1], 16)), xtext)
         if _PRINTABLE.match(text):
             return text
-    raise Refusal(replies.BAD_PARAMETER, f"{keyword} is not xtext of printable US-ASCII")
+    raise Refusal(replies.BAD_PARAMETER, f"{name} is not xtext of printable US-ASCII")

@@ -168,7 +168,7 @@ class RelaySession(SubmittingDialogue):
             return header
 
         sealed = ContentSink(self._relaying.settings.temporary_directory, memory)
-        return _ForQueue(CheckedHeader(check), sealed, transaction, self._relaying, self._trace(transaction))
+        return _ForQueue(CheckedHeader(check), sealed, transaction, self._relaying, self._trace(transaction), memory)
 
     def _trace(self, transaction: SubmittedTransaction) -> bytes:
         """Return the Received field of this hop (RFC 5321 §4.4)."""
@@ -195,22 +195,27 @@ class _ForQueue:
     transaction: SubmittedTransaction
     relaying: Relaying
     trace: bytes
+    memory: MemoryShare
     refused: Refusal | None = None
 
     async def add(self, piece: bytes) -> None:
         if self.refused is None:
+            self.memory.take(len(piece))  # a header section is held until it is complete
             try:
                 passing = self.header.feed(piece)
             except Refusal as refusal:
                 self.refused = refusal
             else:
+                self.memory.give_back(len(passing))
                 await self.sealed.add(passing)
 
     async def keep(self) -> tuple[Reply, bool]:
         transaction = self.transaction
         if self.refused is None:
             try:
-                await self.sealed.add(self.header.finish())
+                passing = self.header.finish()
+                self.memory.give_back(len(passing))
+                await self.sealed.add(passing)
             except Refusal as refusal:
                 self.refused = refusal
         if self.refused is not None:

@@ -103,7 +103,7 @@ class SmtpSession(ChunkedDialogue[InboundTransaction]):
     def open_content(self, transaction: InboundTransaction) -> "_ForNetwork":
         share = self._transactions.memory.share()
         examined = Examined(verified=self._serving(transaction).acceptor.verifies(self.client))
-        content = ContentSink(self._transactions.temporary_directory, share, examined.feed)
+        content = ContentSink(self._transactions.temporary_directory, share, examined)
         share.open_buffer()
         return _ForNetwork(self, transaction, examined, content, share)
 

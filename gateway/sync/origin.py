@@ -2,7 +2,8 @@
 
 A gateway's trace block is taken as it is. A user of the domain has none to give: what stands above her message is made
 here, from what her signature proves. Whether a user signed is a method of its own in Authentication-Results
-(RFC 8601 §2.7.7 leaves "x-" names to implementations).
+(RFC 8601 §2.7.7 leaves "x-" names to implementations). That field is never the last above the content, whose first
+line may be a continuation line.
 """
 
 from gateway.mail.trace import MethodResult, authentication_results, received_from_network, return_path
@@ -22,16 +23,15 @@ def trace_of(
     if signer.role == "user":
         signed = MethodResult(METHOD, "pass", (("smtp.mailfrom", signer.primary_address),), "signed by this user")
         return _by_user(notification, domain, stolen if compromised else signed).encode()
-    if compromised:
-        return notification.trace + authentication_results(domain, [stolen]).encode()
-    if unverified:
-        result = MethodResult(METHOD, "fail", comment=f"From names {domain} and no user of it signed")
-        return notification.trace + authentication_results(domain, [result]).encode()
-    return notification.trace
+    if not (unverified or compromised):
+        return notification.trace
+    unsigned = MethodResult(METHOD, "fail", comment=f"From names {domain} and no user of it signed")
+    ours = authentication_results(domain, [stolen if compromised else unsigned])
+    return ours.encode() + (notification.trace or return_path(notification.reverse_path).encode())
 
 
 def _by_user(notification: Notification, domain: str, result: MethodResult) -> str:
     received = received_from_network(
         domain, notification.body_identifier, notification.forward_path, notification.received
     )
-    return return_path(notification.reverse_path) + received + authentication_results(domain, [result])
+    return return_path(notification.reverse_path) + authentication_results(domain, [result]) + received

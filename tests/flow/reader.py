@@ -14,9 +14,10 @@ _RESPONSE = re.compile(rb"\d+ \(UID ")
 _UID = re.compile(rb"UID (\d+)")
 _EXISTS = re.compile(rb"\* (\d+) EXISTS")
 _TRACE = re.compile(
+    rb"(?:Authentication-Results: [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)*)?"  # the agent's own, at times
     rb"Return-Path: <[^\r\n]*>\r\n"
+    rb"Authentication-Results: [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)*"
     rb"Received: [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)+"
-    rb"(?:Authentication-Results: [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)*){1,2}"  # a gateway's, and perhaps the agent's own
 )
 
 # Half of what a long poll lasts: news that comes within it came by the watch and not by asking again

@@ -73,6 +73,19 @@ def test_refused(network: Network, name: str) -> None:
     assert network.disk.objects() == objects
 
 
+@pytest.mark.parametrize("first", [b" ; dmarc=pass\r\n", b"\t\r\n"])
+def test_continuation_line_first(network: Network, first: bytes) -> None:
+    """A content that begins with white space would continue the field above it, one of ours: 554 5.6.0, and nothing is
+    stored.
+    """
+    objects = network.disk.objects()
+    with Mta(network.smtp) as mta:
+        mta.begin([network.waiting.address])
+        assert mta.content(first + message()).startswith("554 5.6.0 ")
+    assert network.waiting.new_entries() == []
+    assert network.disk.objects() == objects
+
+
 @pytest.mark.parametrize("end", [b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r.\r\n", b"\r\n.\n", b"\r\n.\r"])
 def test_smuggling(network: Network, end: bytes) -> None:
     """Only CRLF, dot, CRLF ends a content: what looks like a second mail after any other end is never taken for one."""

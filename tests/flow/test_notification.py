@@ -64,7 +64,7 @@ def test_trace_block(network: Network, alice: Reader) -> None:
     network.send(content, "alice")
     lines = split(alice.message(alice.wait_for(content)), content).decode().splitlines()
     fields = [line.partition(":")[0] for line in lines if not line.startswith("\t")]
-    assert fields == ["Return-Path", "Received", "Authentication-Results"]
+    assert fields == ["Return-Path", "Authentication-Results", "Received"]
     text = " ".join(line.strip() for line in lines)
     assert f"Return-Path: <{SENDER}> " in text
     assert f"Received: from {HELO} (unknown [127.0.0.1]) by {network.hostname} with ESMTP id " in text

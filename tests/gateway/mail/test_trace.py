@@ -25,24 +25,24 @@ HOP = Hop(
 
 
 def test_the_whole_block() -> None:
-    """Fields, order, folding and date are exactly these (RFC 5321 §4.4, RFC 8601 §2.2)."""
+    """Fields, order, folding and date are exactly these (RFC 5321 §4.4, RFC 8601 §2.2, appendix B)."""
     results = [
         MethodResult("spf", "pass", (("smtp.mailfrom", "sender@example.net"),)),
         MethodResult("dkim", "fail", (("header.d", "example.net"), ("header.s", "s1")), "body hash (wrong)"),
     ]
     assert trace_block("sender@example.net", HOP, results).decode() == (
         "Return-Path: <sender@example.net>\r\n"
-        "Received: from client.example.net (out.example.net [192.0.2.1])\r\n"
-        "\tby mx.example.org with ESMTPS id 0123456789abcdef0123\r\n"
-        "\ttls TLS_AES_256_GCM_SHA384\r\n"
-        "\tfor <alice@example.org>;\r\n"
-        "\tMon, 21 Sep 2026 14:13:20 +0000\r\n"
         "Authentication-Results: mx.example.org;\r\n"
         "\tspf=pass\r\n"
         "\t smtp.mailfrom=sender@example.net;\r\n"
         "\tdkim=fail (body hash wrong)\r\n"
         "\t header.d=example.net\r\n"
         "\t header.s=s1\r\n"
+        "Received: from client.example.net (out.example.net [192.0.2.1])\r\n"
+        "\tby mx.example.org with ESMTPS id 0123456789abcdef0123\r\n"
+        "\ttls TLS_AES_256_GCM_SHA384\r\n"
+        "\tfor <alice@example.org>;\r\n"
+        "\tMon, 21 Sep 2026 14:13:20 +0000\r\n"
     )
 
 
@@ -51,11 +51,11 @@ def test_the_least_block() -> None:
     hop = Hop("[IPv6:2001:db8::1]", "", "2001:db8::1", "mx.example.org", "SMTP", "x", 0)
     assert trace_block("", hop, []).decode() == (
         "Return-Path: <>\r\n"
+        "Authentication-Results: mx.example.org;\r\n"
+        "\tnone\r\n"
         "Received: from [IPv6:2001:db8::1] (unknown [IPv6:2001:db8::1])\r\n"
         "\tby mx.example.org with SMTP id x;\r\n"
         "\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
-        "Authentication-Results: mx.example.org;\r\n"
-        "\tnone\r\n"
     )
 
 
@@ -69,8 +69,16 @@ def test_nothing_foreign_becomes_a_line(helo: str, name: str, value: str) -> Non
     assert block.splitlines() == lines  # which knows every line separator that Unicode has
     assert all(len(line.encode()) <= 998 for line in lines)
     names = [line.split(":")[0] for line in lines if not line.startswith("\t")]
-    assert names == ["Return-Path", "Received", "Authentication-Results"]
+    assert names == ["Return-Path", "Authentication-Results", "Received"]
     assert "\0" not in block
+
+
+def test_no_content_continues_our_verdicts() -> None:
+    """Whatever follows the block, Authentication-Results ends within it: Received is the last of our fields."""
+    block = trace_block("", HOP, [MethodResult("dmarc", "fail")])
+    below = b"\t; dmarc=pass header.from=bank.example\r\nFrom: boss@bank.example\r\n\r\n"
+    (results,) = email.message_from_bytes(block + below).get_all("Authentication-Results", [])
+    assert "bank.example" not in results
 
 
 @pytest.mark.parametrize("value", ["a@b.example", 'we"ird (x)@b.example', "plain"])

@@ -41,8 +41,8 @@ async def test_a_recipient_gets_content_trace_and_who_sent_it(queue: Queue, netw
     assert notification.verdicts.authenticated == "alice@example.org"
     assert notification.trace == (
         b"Return-Path: <alice@example.org>\r\n"
+        b"Authentication-Results: mx.example.org;\r\n\tauth=pass\r\n\t smtp.auth=alice@example.org\r\n"
         + new_item().trace
-        + b"Authentication-Results: mx.example.org;\r\n\tauth=pass\r\n\t smtp.auth=alice@example.org\r\n"
     )
 
 

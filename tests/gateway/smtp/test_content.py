@@ -2,19 +2,37 @@
 
 import os
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.smtp import params
-from gateway.smtp.content import ContentSink
+from gateway.smtp.content import ContentSink, Watcher
 from gateway.smtp.limits import MemoryBudget
 from gateway.smtp.replies import NO_MEMORY, Refusal
+from p2pcore import params as core_params
 from p2pcore.crypto.sealing import open_body, sealed_size
 
 
-def sink(directory: Path, budget: MemoryBudget, watch: Callable[[bytes], object] | None = None) -> ContentSink:
+class Keeper:
+    """Keeps the first `most` octets that it is shown."""
+
+    def __init__(self, most: int) -> None:
+        self.kept = bytearray()
+        self._most = most
+
+    @property
+    def held(self) -> int:
+        return len(self.kept)
+
+    def feed(self, block: bytes) -> None:
+        self.kept += block[: self._most - len(self.kept)]
+
+    def close(self) -> None:
+        self.kept.clear()
+
+
+def sink(directory: Path, budget: MemoryBudget, watch: Watcher | None = None) -> ContentSink:
     return ContentSink(directory, budget.share(), watch)
 
 
@@ -67,13 +85,14 @@ async def test_small_bodies_never_touch_the_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 8_000, (3 << 20) + 17])
 async def test_who_watches_sees_every_octet(tmp_path: Path, size: int) -> None:
     """In order and before `finish` returns, however the pieces come."""
-    content, seen = os.urandom(size), bytearray()
-    taker = sink(tmp_path, MemoryBudget(params.MEMORY), seen.extend)
+    content, watch = os.urandom(size), Keeper(size)
+    taker = sink(tmp_path, MemoryBudget(params.MEMORY), watch)
     for start in range(0, size, 100_000):
         await taker.add(content[start : start + 100_000])
     await taker.finish()
+    assert watch.kept == content
     taker.close()
-    assert seen == content
+    assert not watch.kept
 
 
 async def test_small_pieces_cost_what_they_hold(tmp_path: Path) -> None:
@@ -86,6 +105,33 @@ async def test_small_pieces_cost_what_they_hold(tmp_path: Path) -> None:
     tracemalloc.stop()
     taker.close()
     assert held < 300_000
+
+
+async def test_what_is_held_elsewhere_counts(tmp_path: Path) -> None:
+    """What watches keeps octets too, and the sealer a segment; what is sealed is in a file by then."""
+    budget, watch = MemoryBudget(params.MEMORY), Keeper(1_500_000)
+    taker = sink(tmp_path, budget, watch)
+    await taker.add(bytes(1_000_000))
+    assert budget.used == 1_000_000
+    await taker.add(bytes(200_000))  # a segment is sealed
+    assert budget.used == 1_200_000 + core_params.SEGMENT_SIZE
+    await taker.add(bytes(2_000_000))
+    assert budget.used == 1_500_000 + core_params.SEGMENT_SIZE
+    await taker.add(bytes(500_000))
+    assert budget.used == 2_000_000 + core_params.SEGMENT_SIZE
+    taker.close()
+    assert budget.used == 0
+
+
+async def test_no_room_for_what_is_held_elsewhere(tmp_path: Path) -> None:
+    """452 in the midst of a content; all of it is free then, though its end has not come."""
+    budget, watch = MemoryBudget(2_000_000), Keeper(1 << 20)
+    taker = sink(tmp_path, budget, watch)
+    with pytest.raises(Refusal) as caught:
+        await taker.add(bytes(1_900_000))
+    assert caught.value.reply == NO_MEMORY
+    taker.close()
+    assert (budget.used, watch.held) == (0, 0)
 
 
 async def test_memory_is_bounded_over_all(tmp_path: Path) -> None:

@@ -109,6 +109,24 @@ def test_header_ends_at_the_first_empty_line(octets: bytes, cuts: list[int]) -> 
     assert scanner.octets == expected
 
 
+@pytest.mark.parametrize(
+    ("content", "begins"),
+    [
+        (b"\tx: y\r\n", True),
+        (b" \r\nA: b\r\n\r\n", True),
+        (b"A: b\r\n c\r\n\r\n", False),
+        (b"\r\n a\r\n", False),
+        (b"", False),
+    ],
+)
+def test_a_header_that_begins_with_a_continuation_line(content: bytes, begins: bool) -> None:
+    """RFC 5322 §2.2.3: it would belong to the field above, which is ours."""
+    scanner = HeaderScanner()
+    for octet in content:
+        scanner.feed(bytes([octet]))
+    assert scanner.begins_folded == begins
+
+
 def test_received_fields_are_counted_in_the_header_only() -> None:
     """Name in any case, at the start of a line, and not in the body."""
     scanner = HeaderScanner()

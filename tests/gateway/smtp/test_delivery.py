@@ -70,12 +70,12 @@ async def test_notification_says_what_the_session_saw(new_world: WorldMaker) -> 
     assert notification.received == NOW
     assert notification.trace.decode() == (
         "Return-Path: <sender@example.net>\r\n"
+        "Authentication-Results: mx.example.org;\r\n"
+        "\tnone\r\n"
         "Received: from client.example.net (unknown [127.0.0.1])\r\n"
         f"\tby mx.example.org with ESMTP id {identifier[1]}\r\n"
         f"\tfor <{ALICE}>;\r\n"
         "\tMon, 21 Sep 2026 14:13:20 +0000\r\n"
-        "Authentication-Results: mx.example.org;\r\n"
-        "\tnone\r\n"
     )
     verdicts = notification.verdicts
     assert (verdicts.client_address, verdicts.helo, verdicts.gateway) == (
@@ -111,7 +111,8 @@ async def test_null_reverse_path_and_postmaster(new_world: WorldMaker) -> None:
         client.close()
     notification = world.network.messages[0].notifications[ALICE]
     assert (notification.reverse_path, notification.forward_path) == ("", f"postmaster@{DOMAIN}")
-    assert notification.trace.startswith(b"Return-Path: <>\r\nReceived: from client (unknown [127.0.0.1])\r\n")
+    assert notification.trace.startswith(b"Return-Path: <>\r\n")
+    assert b"\r\nReceived: from client (unknown [127.0.0.1])\r\n" in notification.trace
     assert b" with SMTP id " in notification.trace
 
 

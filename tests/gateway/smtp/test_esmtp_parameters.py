@@ -119,6 +119,15 @@ def test_malformed_rcpt_parameters(parameter: str) -> None:
         parse_submitted_rcpt(f"TO:<a@b> {parameter}", extended=True, smtputf8=False, domain="c")
 
 
+def test_an_original_recipient_is_counted_in_octets() -> None:
+    """500 as sent (RFC 3461 §4.2), in UTF-8 too: it becomes a line of the header, which may have 998."""
+    longest = "utf-8;" + "é" * 247
+    command = parse_rcpt(f"TO:<a@b> ORCPT={longest}", extended=True, smtputf8=True, domain="c")
+    assert command.original == longest
+    with pytest.raises(Refusal, match=r"501 5\.5\.4"):
+        parse_rcpt(f"TO:<a@b> ORCPT={longest}x", extended=True, smtputf8=True, domain="c")
+
+
 def test_reports_may_be_asked_for_from_outside_and_no_more() -> None:
     """RFC 3461's parameters are for everybody; who wrote first is known of our own users only."""
     command = parse_mail("FROM:<a@b> RET=FULL ENVID=x+3Dy", extended=True)

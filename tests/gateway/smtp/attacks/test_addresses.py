@@ -70,7 +70,7 @@ def test_a_sender_stays_in_its_field(path: bytes, people: People, tmp_path: Path
         wire.vanish()
         (message,) = world.network.messages
         trace = message.notifications[f"alice@{DOMAIN}"].trace
-        assert fields(trace) == [b"Return-Path", b"Received", b"Authentication-Results"]
+        assert fields(trace) == [b"Return-Path", b"Authentication-Results", b"Received"]
         assert trace.startswith(b"Return-Path: <" + path + b">\r\n")
         parsed = message_from_bytes(trace + message.content, policy=policy.default)
         assert len(parsed.get_all("Return-Path", [])) == len(parsed.get_all("Received", [])) == 1

@@ -67,6 +67,23 @@ def test_what_is_no_hop_is_not_counted(role: Role, people: People, tmp_path: Pat
 
 
 @pytest.mark.parametrize("role", ROLES, ids=str)
+@pytest.mark.parametrize(
+    "first",
+    [b"\t; dmarc=pass header.from=bank.example\r\n", b" ;spf=pass smtp.mailfrom=bank.example\r\n", b" \r\n"],
+)
+def test_a_content_continues_no_field_of_ours(first: bytes, role: Role, people: People, tmp_path: Path) -> None:
+    """What begins with white space would be read as part of the field that we put above it (RFC 5322 §2.2.3)."""
+
+    async def story(world: Any) -> None:
+        said = await answer(role, world, first + HEADER + b"x\r\n")
+        assert said == b"554 5.6.0 the header section begins with a continuation line\r\n"
+        assert role.kept(world) == []
+        assert (await answer(role, world, HEADER + first)).startswith(b"250 2.")  # a body may
+
+    tell(role, people, tmp_path, story)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=str)
 def test_an_endless_header_is_refused(role: Role, people: People, tmp_path: Path) -> None:
     """A header section that is larger than what is looked at is 5yz: no field hides behind the end of our looking."""
     field = b"X-Padding: " + b"x" * 985 + b"\r\n"

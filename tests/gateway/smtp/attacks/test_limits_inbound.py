@@ -1,5 +1,7 @@
-"""The rate of mails from one client outside: tripped with 450, and as before when time has passed."""
+"""Mails from outside: their rate, which is tripped with 450 and as before when time has passed, and what they hold."""
 
+import gc
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +61,36 @@ def test_a_refused_mail_ends_no_session(people: People, tmp_path: Path) -> None:
         wire.vanish()
 
     on_virtual_time(lambda: MX.make(people, tmp_path, clock=clock, limits={"messages_per_minute": 1}), story)
+
+
+def test_what_contents_hold_is_counted(people: People, tmp_path: Path) -> None:
+    """Header sections as long as they may be, with a body that does not end; a refused one is let go of at once."""
+    field = b"X: " + b"x" * 990 + b"\r\n"
+    content = field * (params.MAX_HEADER_SCAN // len(field)) + b"\r\n" + b"y" * 8_000 + b"\r\n"
+    clients, beside = 10, 100_000  # octets of a session besides its content
+
+    def held() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    async def story(world: Any) -> None:
+        gc.collect()
+        tracemalloc.start()
+        wires = []
+        for number in range(clients):
+            wire = Wire(world.server, (f"192.0.2.{number}", 1))
+            await wire.send(MX.greeting, MX.to_data)
+            await wire.send(*(content[at : at + 60_000] for at in range(0, len(content), 60_000)))
+            wires.append(wire)
+        for_octets_to_come = clients * params.CONTENT_BUFFER
+        assert clients * params.MAX_HEADER_SCAN < held() + clients * len(field)
+        assert held() <= world.server.memory.used - for_octets_to_come + clients * beside
+        for wire in wires:
+            await wire.send(b"a\0b\r\n")
+        assert world.server.memory.used == 0
+        assert held() < clients * beside
+        tracemalloc.stop()
+        for wire in wires:
+            wire.vanish()
+
+    on_virtual_time(lambda: MX.make(people, tmp_path), story)

@@ -143,3 +143,21 @@ def test_paces_agree() -> None:
     assert taken.left("a") == left
     taken.give_back("a", 100)
     assert taken.left("a") == 10
+
+
+def test_a_header_section_is_counted(people: People, tmp_path: Path) -> None:
+    """While it is held, and no more than the content once it has passed."""
+    field = b"X: " + b"x" * 990 + b"\r\n"
+
+    async def story(world: Any) -> None:
+        wire = await RELAY.in_content(world)
+        before = world.server.memory.used
+        await wire.send(field * 200)
+        assert world.server.memory.used - before >= 200 * len(field) - 10
+        await wire.send(HEADER + b"x\r\n")
+        assert abs(world.server.memory.used - before - 200 * len(field) - len(HEADER) - 3) < 10
+        assert (await wire.send(b".\r\n")).startswith(b"250 2.0.0 ")
+        assert world.server.memory.used == 0
+        wire.vanish()
+
+    on_virtual_time(lambda: RELAY.make(people, tmp_path), story)
