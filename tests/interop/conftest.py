@@ -6,9 +6,11 @@ import pytest
 
 from tests.interop import thunderbird as application
 from tests.interop.name_server import NameServer
-from tests.interop.programs import program
-from tests.interop.server import Server, User
+from tests.interop.programs import program, require_root
+from tests.interop.server import Server, User, own_address
 from tests.interop.thunderbird import Thunderbird
+
+_DNS_PORT = 53
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +19,18 @@ def world() -> Iterator[NameServer]:
     world = NameServer()
     yield world
     world.stop()
+
+
+@pytest.fixture(scope="session")
+def name_server() -> Iterator[NameServer]:
+    """A name server for other MTAs, at the port that /etc/resolv.conf means; tests add their domains."""
+    require_root("port 53 is bound")
+    try:
+        server = NameServer(own_address(240), _DNS_PORT)
+    except OSError as error:
+        pytest.skip(f"port 53 of a loopback address, which MTAs ask, cannot be bound here: {error}")
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

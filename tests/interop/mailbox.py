@@ -92,3 +92,9 @@ def compose(subject: str, text: str, identifier: str, to: str) -> EmailMessage:
 def octets(mail: EmailMessage) -> bytes:
     """A mail as it is sent."""
     return mail.as_bytes(policy=policy.SMTP)
+
+
+def with_text(mail: EmailMessage, text: str) -> bytes:
+    """A mail as it is sent, its text as it is: 8-bit, with CRLF line ends."""
+    mail.replace_header("Content-Transfer-Encoding", "8bit")
+    return octets(mail).rstrip(b"\r\n") + b"\r\n\r\n" + text.replace("\n", "\r\n").encode()

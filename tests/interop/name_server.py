@@ -1,17 +1,23 @@
 """The DNS of the world that these tests make: an authoritative name server in a thread."""
 
 import asyncio
+import subprocess
 import threading
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import dns.resolver
+import pytest
 from dns.nameserver import Do53Nameserver
 from dns.rdtypes.ANY.TXT import TXT
 
 from p2pcore.endpoint import Endpoint
+from tests.interop.programs import program
 from tests.interop.waiting import TIMEOUT
 from tests.support.fake_dns import FakeDns
+
+_WITH_RESOLVER = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'  # for `unshare -m`: nobody else sees the mount
 
 
 class NameServer:
@@ -57,3 +63,15 @@ class NameServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def resolving(directory: Path, resolver: str) -> list[str]:
+    """Return what to put before a command so that it sees `resolver` as the system's; nothing for "". May skip."""
+    if not resolver:
+        return []
+    unshare = program("unshare", "util-linux")
+    if subprocess.run([unshare, "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a name server for one program takes unshare, which may not make a mount namespace here")
+    (directory / "resolv.conf").write_text(f"nameserver {resolver}\n")
+    (directory / "resolv.conf").chmod(0o644)
+    return [unshare, "-m", "sh", "-c", _WITH_RESOLVER, str(directory / "resolv.conf")]

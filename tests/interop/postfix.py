@@ -14,16 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from p2pcore.crypto.tls import make_server_certificate
+from tests.interop.name_server import resolving
 from tests.interop.programs import program, require_root
 from tests.interop.server import HOST, free_ports
 from tests.interop.waiting import wait_for
 
 _MASTER = "/usr/lib/postfix/sbin/master"
 _STOP_TIMEOUT = 30.0
-REFUSED = "not wanted there"  # the Subject of a mail that a storing Postfix refuses after the dot
+REFUSED = "not wanted there"  # the Subject of a mail that a storing MTA refuses after the dot
 
 _MAIN_CF = """\
 compatibility_level = 3.6
@@ -83,12 +82,10 @@ header_checks = regexp:{directory}/etc/refused
 """
 _MAILBOX_OWNER = "nobody"
 
-_WITH_RESOLVER = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'  # for `unshare -m`: nobody else sees the mount
-
 
 @dataclass(frozen=True)
 class Storing:
-    """A domain whose mail a Postfix stores for these local parts; a Subject of REFUSED is refused after the dot."""
+    """A domain whose mail an MTA stores for these local parts; a Subject of REFUSED is refused after the dot."""
 
     domain: str
     local_parts: tuple[str, ...]
@@ -147,7 +144,7 @@ def running(
         subprocess.run([postfix, "-c", configuration, "check"], check=True, capture_output=True, env=environment)
         with (directory / "output").open("wb") as output:
             process = subprocess.Popen(
-                [*_resolving(directory, resolver), _MASTER, "-d", "-c", configuration],
+                [*resolving(directory, resolver), _MASTER, "-d", "-c", configuration],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -190,15 +187,3 @@ def _settings(directory: Path, storing: Storing) -> str:
     values = {"directory": directory, "domain": storing.domain, "uid": owner.pw_uid, "gid": owner.pw_gid}
     mailboxes = ", ".join(f"{{ {each}@{storing.domain} = {each}/ }}" for each in storing.local_parts)
     return _STORING.format(mailboxes=mailboxes, **values)
-
-
-def _resolving(directory: Path, resolver: str) -> list[str]:
-    """Return what to put before a command so that it sees `resolver` as the system's; nothing for "". May skip."""
-    if not resolver:
-        return []
-    unshare = program("unshare", "util-linux")
-    if subprocess.run([unshare, "-m", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("Postfix needs a name server of its own, and unshare may not make a mount namespace here")
-    (directory / "resolv.conf").write_text(f"nameserver {resolver}\n")
-    (directory / "resolv.conf").chmod(0o644)
-    return [unshare, "-m", "sh", "-c", _WITH_RESOLVER, str(directory / "resolv.conf")]

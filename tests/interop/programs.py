@@ -5,15 +5,16 @@ import shutil
 
 import pytest
 
-# where Debian puts what is not on every user's PATH
-_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+# where Debian, and install.sh, put what is not on every user's PATH
+_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin:/opt/exim4"
 
 
-def program(name: str, package: str) -> str:
-    """Return the path of a program. Skips the test where it is missing."""
+def program(name: str, package: str = "") -> str:
+    """Return the path of a program, which `package` has, or install.sh alone. Skips the test where it is missing."""
     path = shutil.which(name, path=_PATH)
     if path is None:
-        pytest.skip(f"{name} is not installed; get it with `make interop` or `apt-get install {package}`")
+        apt_get = f" or `apt-get install {package}`" if package else ""
+        pytest.skip(f"{name} is not installed; get it with `make interop`{apt_get}")
     return path
 
 

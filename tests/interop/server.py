@@ -2,9 +2,11 @@
 
 import itertools
 import os
+import random
 import smtplib
 import socket
 import ssl
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +43,11 @@ class Server(Machine):
         raw = {
             "domain": {"name": DOMAIN},
             "node": {"listen": f"{HOST}:{node}"},
-            "smtp": {"listen": [f"{HOST}:{smtp}"], "max_connections_per_client": 200},
+            "smtp": {
+                "listen": [f"{HOST}:{smtp}"],
+                "max_connections_per_client": 200,
+                "verify": "on",  # loopback, where all these clients are, would be spared
+            },
             "imap": {"listen": [f"{HOST}:{imap}"]},
             "imaps": {"listen": [f"{HOST}:{imaps}"]},
             "submission": {"listen": [f"{HOST}:{submission}"]},
@@ -108,12 +114,19 @@ class Server(Machine):
         return self._fresh.pop(0)
 
 
-def submit(server: Server, user: User, content: bytes, *recipients: str) -> None:
+def submit(
+    server: Server,
+    user: User,
+    content: bytes,
+    *recipients: str,
+    mail_options: Sequence[str] = (),
+    rcpt_options: Sequence[str] = (),
+) -> None:
     """Submit as a mail reader does."""
     with smtplib.SMTP("localhost", server.submission[1], local_hostname="desk.home.example", timeout=60) as client:
         client.starttls(context=ssl.create_default_context(cafile=str(server.certificate)))
         client.login(user.address, user.password)
-        client.sendmail(user.address, recipients, content, ["BODY=8BITMIME"])
+        client.sendmail(user.address, recipients, content, ["BODY=8BITMIME", *mail_options], rcpt_options)
 
 
 def own_address(number: int) -> str:
@@ -122,16 +135,20 @@ def own_address(number: int) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of HOST on which neither TCP nor UDP is in use."""
+    """Return ports of HOST on which neither TCP nor UDP is in use.
+
+    They are none of those that systems give to clients, one of which could take the port of a server that is down.
+    """
     with ExitStack() as stack:
         ports: list[int] = []
         while len(ports) < count:
             tcp = stack.enter_context(socket.socket())
             udp = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
-            tcp.bind((HOST, 0))
+            port = random.randrange(16_384, 32_768)
             try:
-                udp.bind(tcp.getsockname())
+                tcp.bind((HOST, port))
+                udp.bind((HOST, port))
             except OSError:
                 continue
-            ports.append(tcp.getsockname()[1])
+            ports.append(port)
         return ports

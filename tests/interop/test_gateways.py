@@ -13,14 +13,11 @@ from tests.harness.mail import SENDER, Reader, message, new_token, wait_until_ac
 from tests.interop import postfix
 from tests.interop.name_server import NameServer
 from tests.interop.postfix import Postfix
-from tests.interop.programs import require_root
-from tests.interop.server import own_address
 from tests.interop.waiting import wait_for
 
 pytestmark = pytest.mark.interop
 
 ADDRESS = f"user@{DOMAIN}"
-_DNS_PORT = 53  # /etc/resolv.conf knows no other
 
 
 @dataclass(frozen=True)
@@ -48,18 +45,6 @@ class TwoGateways:
         with Reader(self.agent, ADDRESS) as reader:
             wait_for(lambda: set(reader.tokens()) >= set(tokens), "all mails are read")
             assert set(reader.tokens().values()) == {1}
-
-
-@pytest.fixture(scope="module")
-def name_server() -> Iterator[NameServer]:
-    """The name server of the Postfix."""
-    require_root("port 53 is bound")
-    try:
-        server = NameServer(own_address(240), _DNS_PORT)
-    except OSError as error:
-        pytest.skip(f"port 53 of a loopback address, which Postfix asks, cannot be bound here: {error}")
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.harness.mail import SENDER
 from tests.interop import postfix
-from tests.interop.mailbox import Mailbox, compose, octets, trace_before
+from tests.interop.mailbox import Mailbox, compose, octets, trace_before, with_text
 from tests.interop.programs import program
 from tests.interop.server import DOMAIN, HOST, Server, User, free_ports
 from tests.interop.waiting import wait_for
@@ -101,9 +101,7 @@ def _mails(user: User) -> dict[str, bytes]:
     mails = {}
     for name, text in texts.items():
         mail = compose(f"Postfix: {name}", "", f"{name}@sender.example", user.address)
-        mail.replace_header("Content-Transfer-Encoding", "8bit")
-        body = (text * (30_000 if name == "large" else 1)).replace("\n", "\r\n").encode()
-        mails[f"{name}@sender.example"] = octets(mail).rstrip(b"\r\n") + b"\r\n\r\n" + body
+        mails[f"{name}@sender.example"] = with_text(mail, text * (30_000 if name == "large" else 1))
     return mails
 
 

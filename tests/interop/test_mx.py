@@ -11,10 +11,10 @@ import dkim
 import pytest
 
 from tests.interop import postfix
-from tests.interop.mailbox import Mailbox, compose, octets
+from tests.interop.mailbox import Mailbox, compose, with_text
 from tests.interop.name_server import NameServer
 from tests.interop.postfix import Postfix, Storing
-from tests.interop.server import DOMAIN, Server, User, own_address, submit
+from tests.interop.server import DOMAIN, HOST, Server, User, own_address, submit
 from tests.interop.waiting import wait_for
 
 pytestmark = pytest.mark.interop
@@ -31,6 +31,7 @@ class Partner:
         self.endpoint = own_address(200 + number), server.mx_port
         self.storing = Storing(self.domain, ("anna", "ben"))
         world.add(f"{self.domain}. MX 10 mx.{self.domain}.\nmx.{self.domain}. A {self.endpoint[0]}")
+        world.add(f'{self.domain}. TXT "v=spf1 ip4:{HOST} -all"')
 
     def address(self, local_part: str) -> str:
         return f"{local_part}@{self.domain}"
@@ -49,11 +50,10 @@ def mta(partner: Partner) -> Iterator[Postfix]:
 
 
 def letter(user: User, to: str, subject: str, text: str, identifier: str) -> bytes:
-    """A mail by `user`, its text as it is: 8-bit, with CRLF line ends."""
+    """A mail by `user`, its text as it is."""
     mail = compose(subject, "", identifier, to)
     mail.replace_header("From", f"Zoë Inside <{user.address}>")
-    mail.replace_header("Content-Transfer-Encoding", "8bit")
-    return octets(mail).rstrip(b"\r\n") + b"\r\n\r\n" + text.replace("\n", "\r\n").encode()
+    return with_text(mail, text)
 
 
 def of_identifier(contents: list[bytes], identifier: str) -> bytes:

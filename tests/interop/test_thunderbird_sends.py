@@ -101,10 +101,13 @@ def test_answer_to_the_outside_leaves_by_mx(
 ) -> None:
     """A message from outside is answered in Thunderbird; a real Postfix stores the answer, which refers to it."""
     endpoint = own_address(230), server.mx_port
-    world.add(f"sender.example. MX 10 mx.sender.example.\nmx.sender.example. A {endpoint[0]}")
-    identifier = "question@sender.example"
-    with postfix.running(listen=endpoint, storing=Storing("sender.example", ("outside",))) as mta:
-        send(server, octets(compose("Angebot?", "Was kostet es?\n", identifier, user.address)), user.address)
+    # nobody has asked for this domain before: that there is no such would be remembered
+    world.add(f"customer.example. MX 10 mx.customer.example.\nmx.customer.example. A {endpoint[0]}")
+    identifier = "question@customer.example"
+    question = compose("Angebot?", "Was kostet es?\n", identifier, user.address)
+    question.replace_header("From", "Zoë Outside <outside@customer.example>")
+    with postfix.running(listen=endpoint, storing=Storing("customer.example", ("outside",))) as mta:
+        send(server, octets(question), user.address)
         account("downloaded", "Inbox", identifier)
         answer = account("sendReply", "Inbox", identifier, "Zehn €.\n")
         wait_for(lambda: mta.stored("outside"), f"the answer is stored: {mta.log()[-2000:]}")
@@ -113,7 +116,7 @@ def test_answer_to_the_outside_leaves_by_mx(
     assert stored.endswith(mailbox.content("Sent", answer))
     mail = parsed(stored)
     assert (mail["Message-ID"], mail["In-Reply-To"]) == (f"<{answer}>", f"<{identifier}>")
-    assert mail["To"] == "Zoë Outside <outside@sender.example>"
+    assert mail["To"] == "Zoë Outside <outside@customer.example>"
     assert mail.get_content().rstrip().endswith("Zehn €.")
 
 
