@@ -91,10 +91,10 @@ class SmtpConnection(asyncio.Protocol):
         self._look()
 
     def eof_received(self) -> bool:
-        """A client that has sent all it wants may still read the replies, but not over TLS (asyncio cannot)."""
+        """A client that has sent all it wants may still read the replies."""
         self._input.end()
         self._look()
-        return self.cipher is None
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end. What has begun goes on: what it stores does not depend on the client any more."""

@@ -1,7 +1,6 @@
 """The commands that every role has: greeting, STARTTLS, RSET, NOOP, QUIT, HELP, VRFY (RFC 5321 §4.1.1, RFC 3207)."""
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ from gateway.smtp import params, replies
 from gateway.smtp.command_loop import Command, CommandLoop
 from gateway.smtp.connection import Shared, cipher_of
 from gateway.smtp.replies import Refusal, Reply
+from gateway.smtp.tls_layer import secure
 
 
 class SmtpDialogue(CommandLoop):
@@ -49,26 +49,18 @@ class SmtpDialogue(CommandLoop):
             self._shared.log.refused(reply=str(replies.PIPELINED_PAST_TLS), client=self.client.address)
             self.end_with(replies.PIPELINED_PAST_TLS)
             return
-        # From the check above to set_protocol inside start_tls nothing yields to the loop, so no octet in clear can
-        # get into the buffer unseen.
+        # From the check above to set_protocol inside secure nothing yields to the loop, so no octet in clear can get
+        # into the buffer unseen.
         transport = self.transport
         if transport is None:
             raise ConnectionResetError("client gone")
         transport.write(replies.READY_FOR_TLS.octets)
-        self.arm(params.TLS_TIMEOUT)
+        self.disarm()
         try:
-            secured = await self.loop.start_tls(
-                transport,
-                self,
-                self._shared.tls,
-                server_side=True,
-                ssl_handshake_timeout=params.TLS_TIMEOUT / 1_000,
-            )
-        except (ssl.SSLError, OSError) as error:
+            secured = await secure(transport, self, self._shared.tls, params.TLS_TIMEOUT / 1_000)
+        except OSError as error:  # ssl.SSLError is one
             self._shared.log.unfinished(client=self.client.address, reason=f"TLS: {type(error).__name__}")
             raise ConnectionResetError("no TLS") from error
-        if secured is None or self.transport is None:
-            raise ConnectionResetError("client gone")
         self._restart_on(secured)
 
     def _restart_on(self, transport: asyncio.Transport) -> None:

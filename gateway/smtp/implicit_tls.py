@@ -8,13 +8,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from gateway.maillog import MailLog
 from gateway.smtp import params
 from gateway.smtp.connection import SmtpConnection
 from gateway.smtp.replies import Refusal
+from gateway.smtp.tls_layer import secure_accepted
 from p2pcore.endpoint import Endpoint
 
 _ACCEPT_RETRY: Final = 1.0  # seconds after the system refused another descriptor
@@ -73,14 +73,10 @@ class TlsListener:
             task.add_done_callback(self._handshakes.discard)
 
     async def _shake_hands(self, session: SmtpConnection, accepted: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        patience = params.TLS_TIMEOUT / 1_000
         try:
-            await loop.connect_accepted_socket(lambda: session, accepted, ssl=self._tls, ssl_handshake_timeout=patience)
-        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            await secure_accepted(accepted, session, self._tls, params.TLS_TIMEOUT / 1_000)
+        except OSError as error:  # ssl.SSLError is one
             self._log.unfinished(client=session.client.address, reason=f"TLS: {type(error).__name__}")
         finally:
             if session.transport is None:
-                with suppress(OSError):
-                    accepted.close()
                 session.cut_off()

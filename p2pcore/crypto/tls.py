@@ -70,6 +70,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """Return the context of a server for mail clients, TLS 1.2 or newer, from PEM files. Raises OSError, Malformed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8314 §4.1, RFC 8996
+    context.options |= ssl.OP_NO_RENEGOTIATION  # OpenSSL 3's default
     try:
         context.load_cert_chain(certificate, key, password="")  # else OpenSSL asks the terminal for an encrypted key's
     except ssl.SSLError as error:
