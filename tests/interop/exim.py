@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pcore.crypto.tls import make_server_certificate
+from tests.interop.mta import REFUSED, Mta, Storing
 from tests.interop.name_server import resolving
-from tests.interop.postfix import REFUSED, Storing
 from tests.interop.programs import program, require_root
 from tests.interop.server import HOST, free_ports
 from tests.interop.waiting import wait_for
@@ -118,18 +118,10 @@ class Signing:
     key: bytes
 
 
-class Exim:
-    """A running instance that takes mail for anywhere from its own machine at `smtp`."""
+class Exim(Mta):
+    """A running instance."""
 
-    def __init__(self, directory: Path, endpoint: tuple[str, int]) -> None:
-        self._directory = directory
-        self.smtp = endpoint
-
-    def stored(self, local_part: str) -> list[bytes]:
-        """What is in a mailbox when the queue is empty: as it came over the wire, behind Exim's own fields."""
-        self.wait_until_sent()
-        folder = self._directory / "mail" / local_part / "new"
-        return [path.read_bytes().replace(b"\n", b"\r\n") for path in folder.glob("*")]
+    LOG = "mainlog"
 
     def defer(self, *local_parts: str) -> None:
         """Answer RCPT for these with 4yz from now on; for nobody, where there are none."""
@@ -138,10 +130,6 @@ class Exim:
             path.write_text("\n".join(local_parts))
         else:
             path.unlink()
-
-    def log(self) -> str:
-        path = self._directory / "log" / "mainlog"
-        return path.read_text(errors="replace") if path.exists() else ""
 
     def transcript(self) -> str:
         """What all its processes say of what they send and are answered, also within TLS."""

@@ -11,10 +11,10 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from p2pcore.crypto.tls import make_server_certificate
+from tests.interop.mta import REFUSED, Mta, Storing
 from tests.interop.name_server import resolving
 from tests.interop.programs import program, require_root
 from tests.interop.server import HOST, free_ports
@@ -22,7 +22,6 @@ from tests.interop.waiting import wait_for
 
 _MASTER = "/usr/lib/postfix/sbin/master"
 _STOP_TIMEOUT = 30.0
-REFUSED = "not wanted there"  # the Subject of a mail that a storing MTA refuses after the dot
 
 _MAIN_CF = """\
 compatibility_level = 3.6
@@ -83,30 +82,10 @@ header_checks = regexp:{directory}/etc/refused
 _MAILBOX_OWNER = "nobody"
 
 
-@dataclass(frozen=True)
-class Storing:
-    """A domain whose mail an MTA stores for these local parts; a Subject of REFUSED is refused after the dot."""
+class Postfix(Mta):
+    """A running instance."""
 
-    domain: str
-    local_parts: tuple[str, ...]
-
-
-class Postfix:
-    """A running instance that takes mail for anywhere from its own machine at `smtp`."""
-
-    def __init__(self, directory: Path, endpoint: tuple[str, int]) -> None:
-        self._directory = directory
-        self.smtp = endpoint
-
-    def stored(self, local_part: str) -> list[bytes]:
-        """What is in a mailbox when the queue is empty: as it came over the wire, behind Postfix's own fields."""
-        self.wait_until_sent()
-        folder = self._directory / "mail" / local_part / "new"
-        return [path.read_bytes().replace(b"\n", b"\r\n") for path in folder.glob("*")]
-
-    def log(self) -> str:
-        path = self._directory / "log" / "mail.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+    LOG = "mail.log"
 
     def queued(self) -> int:
         """How many messages it still has to deliver."""

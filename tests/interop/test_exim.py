@@ -14,8 +14,8 @@ from tests.harness.mail import SENDER
 from tests.interop import exim
 from tests.interop.exim import Exim, Signing
 from tests.interop.mailbox import Mailbox, compose, octets, trace_before, with_text
+from tests.interop.mta import REFUSED
 from tests.interop.name_server import NameServer
-from tests.interop.postfix import REFUSED
 from tests.interop.server import DOMAIN, Server, User, submit
 from tests.interop.test_mx import (
     Partner,

@@ -12,8 +12,9 @@ import pytest
 
 from tests.interop import postfix
 from tests.interop.mailbox import Mailbox, compose, with_text
+from tests.interop.mta import REFUSED, Storing
 from tests.interop.name_server import NameServer
-from tests.interop.postfix import Postfix, Storing
+from tests.interop.postfix import Postfix
 from tests.interop.server import DOMAIN, HOST, Server, User, own_address, submit
 from tests.interop.waiting import wait_for
 
@@ -158,7 +159,7 @@ def test_one_refused_recipient_is_reported(server: Server, user: User, partner: 
 def test_content_refused_after_the_dot_is_reported(server: Server, user: User, partner: Partner, mta: Postfix) -> None:
     """A 5yz after the final dot is final for all recipients, and one report names them all."""
     to = [partner.address(each) for each in ("anna", "ben")]
-    submit(server, user, letter(user, to[0], postfix.REFUSED, "x\n", f"refused@{partner.domain}"), *to)
+    submit(server, user, letter(user, to[0], REFUSED, "x\n", f"refused@{partner.domain}"), *to)
     with Mailbox(server, user) as mailbox:
         report = report_in(mailbox)
     recipients = recipients_in(report)

@@ -9,8 +9,8 @@ import pytest
 from tests.harness.mail import send
 from tests.interop import postfix
 from tests.interop.mailbox import Mailbox, compose, octets, trace_before
+from tests.interop.mta import Storing
 from tests.interop.name_server import NameServer
-from tests.interop.postfix import Storing
 from tests.interop.server import DOMAIN, Server, User, own_address, submit
 from tests.interop.thunderbird import PLAIN, STARTTLS, TLS, Account, Thunderbird
 from tests.interop.waiting import wait_for
