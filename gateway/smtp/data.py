@@ -133,11 +133,12 @@ def _line_ends(piece: bytes) -> tuple[str, ...]:
 class HeaderScanner:
     """Keeps the header section of the content that passes by, up to MAX_HEADER_SCAN octets (then it `is_cut`)."""
 
+    _BEFORE = b"\r\n"  # nobody sent it: so every field, and the end, stands behind a line's end
     _END = b"\r\n\r\n"
     _RECEIVED = re.compile(rb"\nreceived[ \t]*:", re.IGNORECASE)  # "(?:\A|\n)…" takes twenty times as long
 
     def __init__(self) -> None:
-        self._octets = bytearray(b"\r\n")  # nobody sent them; so every field, and the end, stands behind a line's end
+        self._octets = bytearray(self._BEFORE)
         self.is_complete = False
         self.is_cut = False
 
@@ -146,14 +147,15 @@ class HeaderScanner:
         if self.is_complete:
             return piece
         before = len(self._octets)
-        self._octets += piece[: params.MAX_HEADER_SCAN + 2 - before]
+        most = len(self._BEFORE) + params.MAX_HEADER_SCAN
+        self._octets += piece[: most - before]
         found = self._octets.find(self._END, max(0, before - 3))
         if found >= 0:
             end = found + len(self._END)
             del self._octets[end:]
             self.is_complete = True
             return piece[end - before :]
-        if len(self._octets) >= params.MAX_HEADER_SCAN + 2:
+        if len(self._octets) >= most:
             self.is_complete = self.is_cut = True
         return b""
 
@@ -165,12 +167,12 @@ class HeaderScanner:
     @property
     def octets(self) -> bytes:
         """The header section, with the empty line that ends it where there is one."""
-        return bytes(self._octets[2:])
+        return bytes(self._octets[len(self._BEFORE) :])
 
     @property
     def begins_folded(self) -> bool:
         """Whether its first line continues whatever is put above it (RFC 5322 §2.2.3)."""
-        return self._octets.startswith((b" ", b"\t"), 2)
+        return self._octets.startswith((b" ", b"\t"), len(self._BEFORE))
 
     def received_fields(self) -> int:
         """Return how many Received fields the header holds (RFC 5321 §6.3)."""
