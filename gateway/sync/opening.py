@@ -24,7 +24,7 @@ class Opened(msgspec.Struct, frozen=True):
 def open_entries(
     entries: Sequence[ReceivedEntry], keys: Sequence[HpkeKey]
 ) -> tuple[list[Opened], list[tuple[ReceivedEntry, str]]]:
-    """Return the entries that open with one of `keys`, and the others each with the reason; 0.1 ms of CPU each."""
+    """Return the entries that open with one of `keys`, and the others each with the reason; 0.1 ms for each key."""
     opened: list[Opened] = []
     unopened: list[tuple[ReceivedEntry, str]] = []
     for entry in entries:

@@ -10,7 +10,7 @@ from p2pcore.records import EntryStatement, ObjectStatement, Proof, SignedStatem
 _KEY = bytes(params.KEY_SIZE)
 _TIME = 1 << 41  # any time of this century takes as many octets
 _PROOF = Proof(1, 0, (), bytes(64))
-_SEALED_NOTIFICATION = 1_200  # octets: HPKE's 1,136, algorithm and recipient
+_SEALED_NOTIFICATION = 1_305  # octets: its key in HPKE, that key's algorithm and recipient, nonce and tag
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """Sealing and opening bodies in one pass, with at most two segments in memory (docs/formats.md §6).
 
 A sealed body is laid out by records.BodyHeader; notifications and address lists are sealed in `notifications`, whose
-functions stand here too.
+names stand here too.
 """
 
 import secrets
 
 from p2pcore import params
-from p2pcore.crypto.notifications import open_addresses, open_notification, seal_addresses, seal_notification
+from p2pcore.crypto.notifications import NotificationSealer, open_addresses, open_notification, seal_addresses
 from p2pcore.crypto.segments import (
     KEY_SIZE,
     MAX_HEADER,
@@ -23,12 +23,12 @@ from p2pcore.errors import Tampered
 __all__ = [
     "BodyOpener",
     "BodySealer",
+    "NotificationSealer",
     "open_addresses",
     "open_body",
     "open_notification",
     "padme",
     "seal_addresses",
-    "seal_notification",
     "sealed_size",
 ]
 

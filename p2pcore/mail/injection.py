@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from p2pcore import names, params
 from p2pcore.crypto.certificates import Certificate
-from p2pcore.crypto.sealing import seal_notification
+from p2pcore.crypto.sealing import NotificationSealer
 from p2pcore.crypto.statements import Signer
 from p2pcore.errors import CertificateRefused, Failure, Malformed, TooLarge
 from p2pcore.records import (
@@ -96,21 +96,25 @@ def prepare(
     random: Random = secrets.token_bytes,
 ) -> Injection:
     """Return the finished statements of one message. Raises TooLarge, CertificateRefused, Malformed."""
-    (outcome,) = prepare_all([Order(sealed, tuple(parts), verdicts)], signer, now, random)
+    (outcome,) = prepare_all([Order(sealed, tuple(parts), verdicts)], signer, NotificationSealer(), now, random)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
 def prepare_all(
-    orders: Sequence[Order], signer: Signer, now: int, random: Random = secrets.token_bytes
+    orders: Sequence[Order],
+    signer: Signer,
+    sealer: NotificationSealer,
+    now: int,
+    random: Random = secrets.token_bytes,
 ) -> list[Injection | Exception]:
     """Return one injection, or the failure that prevented it, per order; all statements share one signature."""
     signer = signer.fixed()
     drafts: list[list[Statement] | Failure] = []
     for order in orders:
         try:
-            drafts.append(_draft(order, signer, now, random))
+            drafts.append(_draft(order, signer, sealer, now, random))
         except Failure as failure:
             drafts.append(failure)
     statements = [statement for each in drafts if not isinstance(each, Failure) for statement in each]
@@ -125,8 +129,8 @@ def prepare_all(
     return outcomes
 
 
-def _draft(order: Order, signer: Signer, now: int, random: Random) -> list[Statement]:
-    """Return the unsigned statements, the body's first; HPKE seals are made here (about 0.1 ms each)."""
+def _draft(order: Order, signer: Signer, sealer: NotificationSealer, now: int, random: Random) -> list[Statement]:
+    """Return the unsigned statements, the body's first; an inbox that `sealer` does not know yet takes some 0.1 ms."""
     sealed, parts = order.sealed, order.parts
     if not 1 <= len(parts) <= params.MAX_DELETE_RIGHTS:
         raise TooLarge(f"{len(parts)} recipients of one body, not within {params.MAX_DELETE_RIGHTS}")
@@ -164,6 +168,6 @@ def _draft(order: Order, signer: Signer, now: int, random: Random) -> list[State
             verdicts=order.verdicts,
             delete_secret=secret,
         )
-        entry = seal_notification(notification, certificate.hpke_key)
+        entry = sealer.seal(notification, certificate.hpke_key)
         statements.append(EntryStatement(certificate.inbox_key, entry, now, expires, signer.fingerprint))
     return statements

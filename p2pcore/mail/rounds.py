@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 class Rounds(Generic[J, R]):
-    """Runs `work`, one round at a time; a job that finds nothing under way starts a round at once.
+    """Runs `work`, one round at a time; a job that finds nothing under way starts one in the event loop's next turn.
 
     While what follows earlier rounds is under way (`following`) for more jobs than wait, a round waits for company,
     `patience` seconds at most: under load one half of the jobs is prepared while the other half is dealt with. `work`
@@ -70,6 +70,7 @@ class Rounds(Generic[J, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await asyncio.sleep(0)  # the sockets that are readable now may have more jobs
                 await self._gather()
                 jobs, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
                 await self._round(jobs)

@@ -18,6 +18,7 @@ from p2pcore.client.quorum import Quorum
 from p2pcore.client.replicas import Replicas, Written
 from p2pcore.client.writes import Target, Upload
 from p2pcore.clock import Clock
+from p2pcore.crypto.sealing import NotificationSealer
 from p2pcore.crypto.statements import Signer
 from p2pcore.errors import Failure
 from p2pcore.mail.injection import Injection, Order, RecipientPart, SealedContent, prepare_all
@@ -36,6 +37,7 @@ from p2pcore.records import (
 
 _ROUND = 256  # messages of one signing round: some 50 ms of sealing at most
 _SMALL_ROUND = 24  # entries sealed and signed on the event loop: some 3 ms
+_SHARED = 1.0  # seconds that keys of notifications are used for; then they are forgotten
 _COMPANY = 0.06  # seconds that a message waits for others to be signed with, while more of them are being stored
 
 
@@ -61,6 +63,8 @@ class Sender:
         self._replicas = replicas
         self._signer = signer
         self._clock = clock
+        self._sealer = NotificationSealer()
+        self._forgetting: asyncio.TimerHandle | None = None
         self._rounds: Rounds[Order, Injection] = Rounds(
             self._prepare_all, limit=_ROUND, name="sealing and signing", small=_is_small, patience=_COMPANY
         )
@@ -73,6 +77,8 @@ class Sender:
 
         Raises TooLarge, CertificateRefused, Malformed.
         """
+        if self._forgetting is None:
+            self._forgetting = asyncio.get_running_loop().call_later(_SHARED, self._forget_keys)
         return await self._rounds.do(Order(sealed, tuple(parts), verdicts))
 
     async def inject(self, injection: Injection) -> Stored:
@@ -114,6 +120,8 @@ class Sender:
     async def stop(self) -> None:
         """Cancel sealing and signing under way; what was injected is the Replicas' to finish."""
         await self._rounds.stop()
+        if self._forgetting is not None:
+            self._forgetting.cancel()
 
     async def _upload(self, injection: Injection, replication: Replication) -> Target:
         if isinstance(injection.body, bytes):
@@ -142,7 +150,11 @@ class Sender:
         )
 
     def _prepare_all(self, orders: Sequence[Order]) -> Sequence[Injection | Exception]:
-        return prepare_all(orders, self._signer, self._clock())
+        return prepare_all(orders, self._signer, self._sealer, self._clock())
+
+    def _forget_keys(self) -> None:
+        self._forgetting = None
+        self._sealer = NotificationSealer()  # a round in a thread finishes with the one that it has
 
 
 def _is_small(orders: Sequence[Order]) -> bool:

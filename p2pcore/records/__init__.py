@@ -25,6 +25,7 @@ from p2pcore.records.base import (
     Secret,
     Time,
     decode,
+    decode_either,
     encode,
 )
 from p2pcore.records.datagrams import (
@@ -42,7 +43,6 @@ from p2pcore.records.domain import (
     GatewayInfo,
     Replication,
     Revocation,
-    SealedKey,
 )
 from p2pcore.records.joining import (
     Identity,
@@ -86,7 +86,9 @@ from p2pcore.records.sealed import (
     BodyHeader,
     InjectionStatements,
     Notification,
+    SealedKey,
     SealedNotification,
+    SingleNotification,
     Verdicts,
 )
 from p2pcore.records.statements import (
@@ -174,6 +176,7 @@ __all__ = [
     "Secret",
     "Settled",
     "SignedStatement",
+    "SingleNotification",
     "Statement",
     "Store",
     "Time",
@@ -181,6 +184,7 @@ __all__ = [
     "VersionStatement",
     "WhoAreYou",
     "decode",
+    "decode_either",
     "encode",
     "identity",
     "right_identity",

@@ -1,7 +1,7 @@
 """The base of all records, the types of their fields, and their one encoding."""
 
 import re
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -26,6 +26,7 @@ Role = Literal["user", "gateway", "node", "directory"]
 HpkeAlgorithm = Literal["hpke-mlkem768x25519-hkdf-sha256-aes-256-gcm", "hpke-mlkem1024p384-hkdf-sha384-aes-256-gcm"]
 
 R = TypeVar("R", bound=msgspec.Struct)
+E = TypeVar("E", bound=msgspec.Struct)
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -43,8 +44,19 @@ def encode(record: Record) -> bytes:
 
 def decode(kind: type[R], octets: bytes | memoryview) -> R:
     """Return the `kind` record that `octets` encode. Raises Malformed."""
+    record: R = _decode(kind, octets, kind.__name__)
+    return record
+
+
+def decode_either(kind: type[R], earlier: type[E], octets: bytes) -> R | E:
+    """Return the record that `octets` encode, of this kind or of the one it took the place of. Raises Malformed."""
+    found: R | E = _decode(kind | earlier, octets, kind.__name__)
+    return found
+
+
+def _decode(type_: Any, octets: bytes | memoryview, name: str) -> Any:
     try:
-        return msgspec.msgpack.decode(octets, type=kind)
+        return msgspec.msgpack.decode(octets, type=type_)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         # A tag or algorithm of somebody's newer version is not damage: whoever reads the log should see the difference
-        raise Malformed(f"{kind.__name__}: {_INVALID.sub('not known here:', str(error))}") from error
+        raise Malformed(f"{name}: {_INVALID.sub('not known here:', str(error))}") from error

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from p2pcore import params
-from p2pcore.records.base import Address, Count, Digest, Host, HpkeAlgorithm, Key, Port, Record, Time
+from p2pcore.records.base import Address, Count, Digest, Host, Key, Port, Record, Time
+from p2pcore.records.sealed import SealedKey
 
 
 class ContactInfo(Record, frozen=True, tag="contact.1"):
@@ -39,14 +40,6 @@ class Revocation(Record, frozen=True, tag="revocation.1"):
     serial: Annotated[bytes, Meta(min_length=1, max_length=20)]
     reason: Literal["retired", "compromised"]
     time: Time
-
-
-class SealedKey(Record, frozen=True, tag="sealed-key.1"):
-    """The address list's key, HPKE-sealed to one gateway; info = "p2pmail addresses 1" ‖ 0x00 ‖ domain."""
-
-    algorithm: HpkeAlgorithm
-    recipient: Digest
-    ciphertext: Annotated[bytes, Meta(max_length=2_048)]
 
 
 class DomainRecord(Record, frozen=True, tag="domain.1"):

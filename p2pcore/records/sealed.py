@@ -21,10 +21,32 @@ class BodyHeader(Record, frozen=True, tag="body.1"):
     segment_size: Annotated[int, Meta(ge=1 << 12, le=1 << 24)]
 
 
-class SealedNotification(Record, frozen=True, tag="sealed.1"):
-    """A Notification sealed with HPKE base mode to the HPKE key whose SHA-256 is `recipient`.
+class SealedKey(Record, frozen=True, tag="sealed-key.1"):
+    """A 32-octet key, sealed with HPKE base mode to the HPKE key whose SHA-256 is `recipient`.
 
+    What it opens is in HPKE's info: an address list ("p2pmail addresses 1" ‖ 0x00 ‖ domain), or notifications
+    ("p2pmail notifications 1" ‖ 0x00 ‖ inbox key ‖ signer's certificate digest).
+    """
+
+    algorithm: HpkeAlgorithm
+    recipient: Digest
+    ciphertext: Annotated[bytes, Meta(max_length=2_048)]
+
+
+class SealedNotification(Record, frozen=True, tag="sealed.2"):
+    """A Notification under a key that those of the same inbox, signer and moment share (decision 35).
+
+    `ciphertext` = 12-octet nonce ‖ AES-256-GCM(plaintext), no associated data; the nonce is random.
     Plaintext = length (4 octets, big-endian) ‖ Notification ‖ zero octets up to a size class.
+    """
+
+    key: SealedKey
+    ciphertext: Annotated[bytes, Meta(max_length=params.MAX_NOTIFICATION)]
+
+
+class SingleNotification(Record, frozen=True, tag="sealed.1"):
+    """The same plaintext in HPKE itself, as it was written before sealed.2, and is read as long as such mail may wait.
+
     HPKE info = "p2pmail notification 1" ‖ 0x00 ‖ inbox key ‖ signer (certificate digest).
     """
 

@@ -7,7 +7,7 @@ from p2pcore.clock import system_clock
 from p2pcore.crypto.certificates import Certificate, parse_certificate
 from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import HpkeKey
-from p2pcore.crypto.notifications import open_notification, seal_notification
+from p2pcore.crypto.notifications import NotificationSealer, open_notification
 from p2pcore.mail.injection import Injection, RecipientPart, prepare
 from p2pcore.records import EntryStatement, Identity, SignedStatement, Verdicts, identity
 from tests.flow.conftest import Network, Several
@@ -106,7 +106,7 @@ def _claiming(network: Network, injection: Injection, signer: Certificate) -> Si
     assert isinstance(statement, EntryStatement)
     keys = [HpkeKey.from_bytes(key) for key in bob.hpke_keys]
     honest = open_notification(statement.notification, keys, statement.inbox_key, statement.signer)
-    forged = seal_notification(msgspec.structs.replace(honest, signer=signer.fingerprint), keys[0].public_bytes)
+    forged = NotificationSealer().seal(msgspec.structs.replace(honest, signer=signer.fingerprint), keys[0].public_bytes)
     return network.waiting.signer.sign([msgspec.structs.replace(statement, notification=forged)])[0]
 
 

@@ -110,4 +110,5 @@ READERS: Final[dict[str, str]] = {
     "p2pcore.node.queries:parse_range": "tests/p2pcore/node/test_queries.py::test_any_range_lies_within_the_object",
     "p2pcore.node.queries:parse_wait": "tests/p2pcore/node/test_queries.py::test_any_preference_is_a_bounded_wait",
     "p2pcore.records.base:decode": "tests/p2pcore/test_records.py::test_arbitrary_octets",
+    "p2pcore.records.base:decode_either": "tests/p2pcore/test_records.py::test_arbitrary_octets_of_either_layout",
 }

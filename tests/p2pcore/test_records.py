@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from p2pcore import records
 from p2pcore.errors import Malformed
-from p2pcore.records import Record, decode, encode
+from p2pcore.records import Record, SealedNotification, SingleNotification, decode, decode_either, encode
 from tests.support.record_values import fixed, kinds, readable, values
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "records.json").read_text())
@@ -71,6 +71,17 @@ def test_arbitrary_octets(kind: type[Record], octets: bytes) -> None:
     except Malformed:
         return
     assert decode(kind, encode(record)) == record
+
+
+@given(st.sampled_from([*map(encode, map(fixed, kinds())), b""]), st.binary(max_size=8))
+def test_arbitrary_octets_of_either_layout(octets: bytes, more: bytes) -> None:
+    """Invariant: what is read in two layouts is of one of them or Malformed, nothing else."""
+    try:
+        record = decode_either(SealedNotification, SingleNotification, octets + more)
+    except Malformed:
+        assert more or not octets.startswith((b"\x93\xa8sealed.2", b"\x94\xa8sealed.1"))
+        return
+    assert encode(record) == octets
 
 
 @given(st.data())

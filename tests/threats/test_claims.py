@@ -208,6 +208,6 @@ def test_sealing_is_hybrid_and_signatures_are_not_post_quantum() -> None:
     world = World()
     gateway, alice = world.gateway(), world.user("alice")
     injection = injected(world, gateway, alice)
-    assert "mlkem" in decode(SealedNotification, entry_of(injection).notification).algorithm
+    assert "mlkem" in decode(SealedNotification, entry_of(injection).notification).key.algorithm
     assert injection.object.proof.__struct_config__.tag == "ed25519-merkle.1"
     assert Proof.__struct_fields__ == ("size", "index", "path", "signature")

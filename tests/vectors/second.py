@@ -192,9 +192,14 @@ def open_addresses(private: bytes, domain: str, sealed_key: bytes, addresses: by
 
 
 def open_notification(private: bytes, inbox_key: bytes, signer: bytes, sealed: bytes) -> bytes:
-    """§7: the encoded notification.1 in an encoded sealed.1."""
-    info = b"p2pmail notification 1\x00" + inbox_key + signer
-    plain = open_hpke(private, info, unpack(sealed))
+    """§7: the encoded notification.1 in an encoded sealed.2 or sealed.1."""
+    tag, *fields = unpack(sealed)
+    if tag == "sealed.2":
+        sealed_key, ciphertext = fields
+        key = open_hpke(private, b"p2pmail notifications 1\x00" + inbox_key + signer, sealed_key)
+        plain = AESGCM(key).decrypt(ciphertext[:12], ciphertext[12:], b"")
+    else:
+        plain = open_hpke(private, b"p2pmail notification 1\x00" + inbox_key + signer, unpack(sealed))
     size = int.from_bytes(plain[:4], "big")
     assert len(plain) in (2_048, 4_096, 8_192, 16_384, 32_768, 57_344)
     assert not any(plain[4 + size :])

@@ -80,9 +80,10 @@ def test_padme() -> None:
     assert [second.padme(size) for size, _ in SEALING["padme"]] == [padded for _, padded in SEALING["padme"]]
 
 
-def test_notification() -> None:
-    """§7: a sealed notification opens to an encoded notification.1."""
-    vector = {name: bytes.fromhex(value) for name, value in SEALING["notification"].items()}
+@pytest.mark.parametrize("layout", ["notification", "single_notification"])
+def test_notification(layout: str) -> None:
+    """§7: a sealed notification opens to an encoded notification.1, in both layouts."""
+    vector = {name: bytes.fromhex(value) for name, value in SEALING[layout].items()}
     private = bytes.fromhex(SEALING["hpke_key"]["private"])
     plain = second.open_notification(private, vector["inbox_key"], vector["signer"], vector["sealed"])
     assert plain == vector["plaintext"]

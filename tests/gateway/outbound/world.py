@@ -8,7 +8,7 @@ from gateway.outbound.bodies import open_content, seal
 from p2pcore.client.replicas import Written
 from p2pcore.crypto.sealing import open_notification
 from p2pcore.errors import Failure, NoSuchAddress
-from p2pcore.mail.injection import Injection, Order, RecipientPart, SealedContent, prepare_all
+from p2pcore.mail.injection import Injection, RecipientPart, SealedContent, prepare
 from p2pcore.mail.names import Recipients
 from p2pcore.mail.send import Outcome, Stored
 from p2pcore.names import key_of
@@ -68,10 +68,7 @@ class FakeNetwork:
         return Recipients(address, (user.certificate,))
 
     async def prepare(self, sealed: SealedContent, parts: Sequence[RecipientPart], verdicts: Verdicts) -> Injection:
-        (outcome,) = prepare_all([Order(sealed, tuple(parts), verdicts)], self.signer, self.world.clock())
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return prepare(sealed, parts, verdicts, self.signer, self.world.clock())
 
     async def inject_each(self, injection: Injection) -> Outcome:
         self.injections.append(injection)

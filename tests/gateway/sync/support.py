@@ -12,7 +12,7 @@ import msgspec
 from p2pcore import params
 from p2pcore.client.held_file import HeldFile
 from p2pcore.client.reads import Asked
-from p2pcore.crypto.notifications import seal_notification
+from p2pcore.crypto.notifications import NotificationSealer
 from p2pcore.dht.contact import Contact
 from p2pcore.errors import CannotKnow
 from p2pcore.mail.read import ReceivedEntry
@@ -65,7 +65,7 @@ class Sending:
     ) -> ReceivedEntry:
         """The entry that carries `notification`, sealed to alice or to somebody else."""
         signer = signer or self.gateway
-        sealed = seal_notification(notification, (to or self.alice).hpke_key.public_bytes)
+        sealed = NotificationSealer().seal(notification, (to or self.alice).hpke_key.public_bytes)
         statement = entry_statement(signer.signer, self.alice.certificate.inbox_key, self.world.clock(), sealed)
         return ReceivedEntry(hashlib.sha256(sealed).digest(), statement, signer.certificate, NODE)
 

@@ -5,7 +5,7 @@ import pytest
 from p2pcore import availability, params
 from p2pcore.client.plan import Question, majority, plan
 from p2pcore.crypto.keys import HpkeKey
-from p2pcore.crypto.sealing import seal_notification, sealed_size
+from p2pcore.crypto.sealing import NotificationSealer, sealed_size
 from p2pcore.records import Notification
 from tests.support.record_values import fixed
 
@@ -40,7 +40,7 @@ def test_entry_size() -> None:
     """An entry costs what a small sealed notification and its signed statement take, to within 5 %."""
     notification = fixed(Notification)
     assert isinstance(notification, Notification)
-    sealed = seal_notification(notification, HpkeKey.generate().public_bytes)
+    sealed = NotificationSealer().seal(notification, HpkeKey.generate().public_bytes)
     assert plan(Question(up=0.9)).cost.entry == pytest.approx(len(sealed) + 240, rel=0.05)
 
 

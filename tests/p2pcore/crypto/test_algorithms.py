@@ -2,12 +2,13 @@
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import replace
 
 from p2pcore.crypto.certificate_parsing import RoleExtension
 from p2pcore.crypto.certificates import parse_certificate
 from p2pcore.crypto.hpke_suites import MLKEM768_X25519, MLKEM1024_P384, SUITES, HpkeSuite
 from p2pcore.crypto.keys import HpkeKey
-from p2pcore.crypto.notifications import open_addresses, open_notification, seal_addresses, seal_notification
+from p2pcore.crypto.notifications import NotificationSealer, open_addresses, open_notification, seal_addresses
 from p2pcore.crypto.sealing import BodySealer, open_body
 from p2pcore.errors import CertificateRefused, Malformed, Tampered
 from p2pcore.records import (
@@ -49,7 +50,7 @@ def test_an_unknown_statement_signature() -> None:
 def test_an_unknown_hpke_suite_of_a_notification() -> None:
     """It does not open, and the log says which suite it was."""
     alice = WORLD.user("alice")
-    sealed = seal_notification(notification_to(alice.certificate, GATEWAY), alice.hpke_key.public_bytes)
+    sealed = NotificationSealer().seal(notification_to(alice.certificate, GATEWAY), alice.hpke_key.public_bytes)
     strange = renamed(sealed, b"hpke-mlkem768x25519", b"hpke-mlkem768x44800")
     with pytest.raises(Tampered, match="not known here: 'hpke-mlkem768x44800-hkdf-sha256-aes-256-gcm'"):
         open_notification(strange, [alice.hpke_key], alice.certificate.inbox_key, GATEWAY.signer.fingerprint)
@@ -60,9 +61,9 @@ def test_a_known_hpke_suite_that_is_not_the_keys() -> None:
     alice = WORLD.user("alice")
     sealed = decode(
         SealedNotification,
-        seal_notification(notification_to(alice.certificate, GATEWAY), alice.hpke_key.public_bytes),
+        NotificationSealer().seal(notification_to(alice.certificate, GATEWAY), alice.hpke_key.public_bytes),
     )
-    other = encode(SealedNotification(MLKEM1024_P384.algorithm, sealed.recipient, sealed.ciphertext))
+    other = encode(replace(sealed, key=replace(sealed.key, algorithm=MLKEM1024_P384.algorithm)))
     with pytest.raises(Tampered, match="to a key of hpke-mlkem768x25519"):
         open_notification(other, [alice.hpke_key], alice.certificate.inbox_key, GATEWAY.signer.fingerprint)
 
@@ -111,8 +112,8 @@ def test_users_of_several_suites_in_one_domain(suite: HpkeSuite) -> None:
     certificate = WORLD.trust().add(der)
     assert certificate.hpke_key == key.public_bytes
     notification = notification_to(certificate, GATEWAY)
-    sealed = seal_notification(notification, key.public_bytes)
-    assert decode(SealedNotification, sealed).algorithm == suite.algorithm
+    sealed = NotificationSealer().seal(notification, key.public_bytes)
+    assert decode(SealedNotification, sealed).key.algorithm == suite.algorithm
     both = [HpkeKey.generate(), key]  # an agent that went over from one suite to another has keys of both
     assert open_notification(sealed, both, certificate.inbox_key, GATEWAY.signer.fingerprint) == notification
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -12,9 +13,9 @@ from msgspec.structs import replace
 from p2pcore import params, records
 from p2pcore.crypto.hpke_suites import MLKEM768_X25519
 from p2pcore.crypto.keys import HpkeKey, seal_to
-from p2pcore.crypto.sealing import open_addresses, open_notification, seal_addresses, seal_notification
+from p2pcore.crypto.sealing import NotificationSealer, open_addresses, open_notification, seal_addresses
 from p2pcore.errors import Malformed, Tampered, TooLarge
-from p2pcore.records import AddressList, SealedKey, SealedNotification, decode, encode
+from p2pcore.records import AddressList, SealedKey, SealedNotification, SingleNotification, decode, encode
 from tests.support.record_values import fixed
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "sealing.json").read_text())
@@ -27,20 +28,30 @@ def reopened(octets: bytes, keys: list[HpkeKey] | None = None) -> records.Notifi
     return open_notification(octets, keys or [KEY], NOTIFICATION.inbox_key, NOTIFICATION.signer)
 
 
-def sealed_plaintext(plaintext: bytes, algorithm_info: bytes = b"p2pmail notification 1\x00") -> bytes:
+def sealed_plaintext(
+    plaintext: bytes, purpose: bytes = b"p2pmail notifications 1\x00", key: bytes = bytes(32)
+) -> bytes:
     """An encoded SealedNotification with any plaintext."""
-    info = algorithm_info + NOTIFICATION.inbox_key + NOTIFICATION.signer
+    info = purpose + NOTIFICATION.inbox_key + NOTIFICATION.signer
+    sealed_key = SealedKey(MLKEM768_X25519.algorithm, KEY.fingerprint, seal_to(KEY.public_bytes, info, key))
+    return encode(SealedNotification(sealed_key, bytes(12) + AESGCM(key).encrypt(bytes(12), plaintext, b"")))
+
+
+def single(plaintext: bytes, purpose: bytes = b"p2pmail notification 1\x00") -> bytes:
+    """An encoded SingleNotification with any plaintext."""
+    info = purpose + NOTIFICATION.inbox_key + NOTIFICATION.signer
     ciphertext = seal_to(KEY.public_bytes, info, plaintext)
-    return encode(SealedNotification("hpke-mlkem768x25519-hkdf-sha256-aes-256-gcm", KEY.fingerprint, ciphertext))
+    return encode(SingleNotification(MLKEM768_X25519.algorithm, KEY.fingerprint, ciphertext))
 
 
 def padded(octets: bytes, size: int) -> bytes:
     return len(octets).to_bytes(4, "big") + octets + bytes(size - 4 - len(octets))
 
 
-def test_vector() -> None:
-    """A frozen sealed notification opens with its key."""
-    vector = VECTORS["notification"]
+@pytest.mark.parametrize("name", ["notification", "single_notification"])
+def test_vector(name: str) -> None:
+    """A frozen sealed notification opens with its key, and so does one of the layout before."""
+    vector = VECTORS[name]
     key = HpkeKey.from_bytes(bytes.fromhex(VECTORS["hpke_key"]["private"]))
     assert key.fingerprint.hex() == VECTORS["hpke_key"]["fingerprint"]
     opened = open_notification(
@@ -51,13 +62,13 @@ def test_vector() -> None:
 
 def test_round_trip_with_old_keys() -> None:
     """A notification opens with whichever of the reader's keys it was sealed to."""
-    octets = seal_notification(NOTIFICATION, KEY.public_bytes)
+    octets = NotificationSealer().seal(NOTIFICATION, KEY.public_bytes)
     assert reopened(octets, [HpkeKey.generate(), KEY]) == NOTIFICATION
 
 
 def test_not_sealed_to_us() -> None:
     """Sealed to another key: Tampered, as is an empty list of keys."""
-    octets = seal_notification(NOTIFICATION, HpkeKey.generate().public_bytes)
+    octets = NotificationSealer().seal(NOTIFICATION, HpkeKey.generate().public_bytes)
     with pytest.raises(Tampered):
         reopened(octets)
     with pytest.raises(Tampered):
@@ -66,7 +77,7 @@ def test_not_sealed_to_us() -> None:
 
 def test_bound_to_inbox_and_signer() -> None:
     """Nobody can pass a sealed notification off as another signer's, or in another inbox."""
-    octets = seal_notification(NOTIFICATION, KEY.public_bytes)
+    octets = NotificationSealer().seal(NOTIFICATION, KEY.public_bytes)
     for inbox_key, signer in ((bytes(32), NOTIFICATION.signer), (NOTIFICATION.inbox_key, bytes(32))):
         with pytest.raises(Tampered):
             open_notification(octets, [KEY], inbox_key, signer)
@@ -78,10 +89,10 @@ def test_size_classes(size: int) -> None:
     room = size - 4 - SMALL
     largest = replace(NOTIFICATION, trace=b"t" * (room - 2 if room > 257 else room - 1))  # bin 16 has a longer head
     assert len(encode(largest)) <= size - 4
-    octets = seal_notification(largest, KEY.public_bytes)
+    octets = NotificationSealer().seal(largest, KEY.public_bytes)
     sealed = decode(SealedNotification, octets)
-    assert len(sealed.ciphertext) in {other + MLKEM768_X25519.overhead for other in params.NOTIFICATION_CLASSES}
-    assert len(sealed.ciphertext) == size + MLKEM768_X25519.overhead
+    assert len(sealed.ciphertext) == 12 + size + 16  # nonce and tag
+    assert len(sealed.key.ciphertext) == 32 + MLKEM768_X25519.overhead
     assert len(octets) <= params.MAX_NOTIFICATION
     assert reopened(octets) == largest
 
@@ -90,13 +101,13 @@ def test_too_large() -> None:
     """A notification over the largest class is TooLarge before anything is sealed."""
     largest = params.NOTIFICATION_CLASSES[-1]
     with pytest.raises(TooLarge):
-        seal_notification(replace(NOTIFICATION, trace=bytes(largest - 4 - SMALL + 1)), KEY.public_bytes)
+        NotificationSealer().seal(replace(NOTIFICATION, trace=bytes(largest - 4 - SMALL + 1)), KEY.public_bytes)
 
 
 def test_recipient_key_is_checked() -> None:
     """A certificate's HPKE key that is none is Malformed."""
     with pytest.raises(Malformed):
-        seal_notification(NOTIFICATION, bytes(1_216))
+        NotificationSealer().seal(NOTIFICATION, bytes(1_216))
 
 
 @pytest.mark.parametrize(
@@ -113,17 +124,88 @@ def test_recipient_key_is_checked() -> None:
     ids=["no size class", "padding not zero", "length", "no record", "another inbox", "another signer", "empty"],
 )
 def test_sealed_well_but_wrong_inside(plaintext: bytes) -> None:
-    """A sealer that pads badly, or names another inbox or signer inside, is refused."""
-    with pytest.raises(Tampered):
-        reopened(sealed_plaintext(plaintext))
+    """A sealer that pads badly, or names another inbox or signer inside, is refused, in either layout."""
+    for sealed in (sealed_plaintext(plaintext), single(plaintext)):
+        with pytest.raises(Tampered):
+            reopened(sealed)
 
 
 def test_domain_separation() -> None:
     """What was sealed for another purpose does not open as a notification."""
     good = padded(encode(NOTIFICATION), 2_048)
-    assert reopened(sealed_plaintext(good)) == NOTIFICATION
+    assert reopened(sealed_plaintext(good)) == reopened(single(good)) == NOTIFICATION
+    for other in (
+        sealed_plaintext(good, b"p2pmail addresses 1\x00"),
+        sealed_plaintext(good, b"p2pmail notification 1\x00"),
+        single(good, b"p2pmail addresses 1\x00"),
+        single(good, b"p2pmail notifications 1\x00"),
+    ):
+        with pytest.raises(Tampered):
+            reopened(other)
+
+
+def test_the_key_of_a_notification_has_256_bits() -> None:
+    """A shorter one, which AES-GCM would take, is refused."""
+    with pytest.raises(Tampered, match="sealed key of 16 octets, not 32"):
+        reopened(sealed_plaintext(padded(encode(NOTIFICATION), 2_048), key=bytes(16)))
+
+
+def test_altered() -> None:
+    """No octet of what was sealed can be changed, none cut off."""
+    octets = NotificationSealer().seal(NOTIFICATION, KEY.public_bytes)
+    sealed = decode(SealedNotification, octets)
+    for ciphertext in (b"", sealed.ciphertext[:11], sealed.ciphertext[:-1], bytes(12) + sealed.ciphertext[12:]):
+        with pytest.raises(Tampered):
+            reopened(encode(replace(sealed, ciphertext=ciphertext)))
+    for place in range(0, len(octets), 97):
+        with pytest.raises(Tampered):
+            reopened(octets[:place] + bytes([octets[place] ^ 1]) + octets[place + 1 :])
+
+
+# --- The keys that notifications share (decision 35) ---
+
+
+def test_notifications_of_one_inbox_share_a_key_and_nothing_else() -> None:
+    """The key's encapsulation is the same, nonces and ciphertexts never are, and each opens by itself."""
+    sealer = NotificationSealer()
+    octets = [sealer.seal(NOTIFICATION, KEY.public_bytes) for _ in range(3)]
+    sealed = [decode(SealedNotification, each) for each in octets]
+    assert len({each.key.ciphertext for each in sealed}) == 1
+    assert len({each.ciphertext[:12] for each in sealed}) == len({each.ciphertext[12:] for each in sealed}) == 3
+    assert [reopened(each) for each in reversed(octets)] == [NOTIFICATION] * 3
+
+
+@pytest.mark.parametrize("changed", [{"inbox_key": bytes(32)}, {"signer": bytes(32)}], ids=["inbox", "signer"])
+def test_another_inbox_or_signer_has_another_key(changed: dict[str, bytes]) -> None:
+    """What opens the notifications of one inbox opens no other's."""
+    sealer, other = NotificationSealer(), replace(NOTIFICATION, **changed)
+    first, second = (decode(SealedNotification, sealer.seal(each, KEY.public_bytes)) for each in (NOTIFICATION, other))
+    assert first.key.ciphertext != second.key.ciphertext
     with pytest.raises(Tampered):
-        reopened(sealed_plaintext(good, b"p2pmail addresses 1\x00"))
+        reopened(encode(replace(second, key=first.key)))
+
+
+def test_a_rotated_key_is_sealed_to_at_once() -> None:
+    """The recipient's new HPKE key does not wait until the sealer's keys are forgotten."""
+    sealer, new = NotificationSealer(), HpkeKey.generate()
+    sealer.seal(NOTIFICATION, KEY.public_bytes)
+    assert reopened(sealer.seal(NOTIFICATION, new.public_bytes), [new]) == NOTIFICATION
+
+
+def test_a_sealer_keeps_a_bounded_number_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes first; whoever it was for gets a new one."""
+    monkeypatch.setattr("p2pcore.crypto.notifications._SHARED_KEYS", 2)
+    sealer = NotificationSealer()
+
+    def key_for(inbox: int) -> bytes:
+        sealed = sealer.seal(replace(NOTIFICATION, inbox_key=bytes([inbox]) * 32), KEY.public_bytes)
+        return decode(SealedNotification, sealed).key.ciphertext
+
+    first, second = key_for(1), key_for(2)
+    assert (key_for(2), key_for(1)) == (second, first)
+    third = key_for(3)
+    assert (key_for(2), key_for(3)) == (second, third)
+    assert key_for(1) != first
 
 
 @given(st.binary(max_size=200))

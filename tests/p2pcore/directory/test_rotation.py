@@ -7,7 +7,7 @@ import pytest
 
 from p2pcore import params
 from p2pcore.crypto.certificates import parse_certificate
-from p2pcore.crypto.notifications import open_notification, seal_notification
+from p2pcore.crypto.notifications import NotificationSealer, open_notification
 from p2pcore.directory.directory import Directory
 from p2pcore.directory.errors import AuthorityLocked, InvitationRefused
 from p2pcore.directory.rotation import accept_keys, make_key_request, new_keys, with_certificate
@@ -71,7 +71,7 @@ def test_mail_sealed_to_the_old_key_is_not_lost(office: "Office") -> None:
         certificate = parse_certificate(der)
         notification = notification_to(certificate, sender)
         assert certificate.hpke_key is not None
-        sealed = seal_notification(notification, certificate.hpke_key)
+        sealed = NotificationSealer().seal(notification, certificate.hpke_key)
         inbox, signer = certificate.inbox_key, sender.signer.fingerprint
         assert open_notification(sealed, keys_of(renewed), inbox, signer) == notification
 

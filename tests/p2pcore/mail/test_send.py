@@ -12,7 +12,17 @@ from p2pcore.crypto.sealing import open_notification
 from p2pcore.errors import InboxFull, Malformed, NoQuorum, TooLarge
 from p2pcore.mail.injection import Injection, prepare
 from p2pcore.mail.send import Sender
-from p2pcore.records import Append, AppendAfter, EntryStatement, ObjectStatement, Store, Verdicts, encode
+from p2pcore.records import (
+    Append,
+    AppendAfter,
+    EntryStatement,
+    ObjectStatement,
+    SealedNotification,
+    Store,
+    Verdicts,
+    decode,
+    encode,
+)
 from tests.p2pcore.client.memory_network import MemoryNetwork, entries_of
 from tests.p2pcore.mail.bench import Domain, part, seal
 from tests.support.identities import START
@@ -166,4 +176,34 @@ async def test_concurrent_messages_share_a_signature(domain: Domain, replicas: R
     statements = [injection.object.statement for injection in injections]
     keys = {statement.object_key for statement in statements if isinstance(statement, ObjectStatement)}
     assert len(keys) == 10
+    await sender.stop()
+
+
+def _key(injection: Injection) -> bytes:
+    statement = injection.entries[0].statement
+    assert isinstance(statement, EntryStatement)
+    return decode(SealedNotification, statement.notification).key.ciphertext
+
+
+async def test_messages_of_one_moment_share_the_key_of_their_notifications(
+    domain: Domain, replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One encapsulation for each recipient, whether they are signed together or not."""
+    monkeypatch.setattr("p2pcore.mail.send._SHARED", 3_600.0)
+    sender = Sender(replicas, domain.gateway.signer, domain.world.clock)
+    parts = [[part(domain.alice)], [part(domain.alice)], [part(domain.bob)]]
+    alices, again, bobs = [_key(await sender.prepare(seal(b"x"), each, Verdicts())) for each in parts]
+    assert alices == again != bobs
+    await sender.stop()
+
+
+async def test_the_keys_are_forgotten(domain: Domain, replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the gateway has in memory opens what it sealed within the last second, and nothing before."""
+    monkeypatch.setattr("p2pcore.mail.send._SHARED", 0.001)
+    sender = Sender(replicas, domain.gateway.signer, domain.world.clock)
+    first = _key(await sender.prepare(seal(b"x"), [part(domain.alice)], Verdicts()))
+    forgotten = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.002, forgotten.set)  # behind the sender's own timer
+    await forgotten.wait()
+    assert _key(await sender.prepare(seal(b"x"), [part(domain.alice)], Verdicts())) != first
     await sender.stop()
