@@ -74,6 +74,9 @@ class Rounds(Generic[J, R]):
                 await self._gather()
                 jobs, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
                 await self._round(jobs)
+        except Exception as error:  # noqa: BLE001 - handed on to whoever waits
+            jobs, self._waiting = self._waiting, []
+            _answer(jobs, [error] * len(jobs))
         finally:
             self._running = False
 
@@ -104,10 +107,15 @@ class Rounds(Generic[J, R]):
             raise
         except Exception as error:  # noqa: BLE001 - handed on to whoever waits
             outcomes = [error] * len(jobs)
-        for (_, answer), outcome in zip(jobs, outcomes, strict=True):
-            if answer.done():
-                continue
-            if isinstance(outcome, Exception):
-                answer.set_exception(outcome)
-            else:
-                answer.set_result(outcome)
+        _answer(jobs, outcomes)
+
+
+def _answer(jobs: "Sequence[tuple[J, asyncio.Future[R]]]", outcomes: Sequence[R | Exception]) -> None:
+    """Give each job that still waits its outcome."""
+    for (_, answer), outcome in zip(jobs, outcomes, strict=True):
+        if answer.done():
+            continue
+        if isinstance(outcome, Exception):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)

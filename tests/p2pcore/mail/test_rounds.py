@@ -62,6 +62,22 @@ async def test_work_that_fails_as_a_whole_fails_every_job() -> None:
     assert await rounds.do(2) == 2
 
 
+async def test_a_round_that_cannot_begin_fails_every_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is raised while a round waits for company is raised to those that wait, and the next round works."""
+    rounds: Rounds[int, int] = Rounds(list, limit=2, name="test")
+    with monkeypatch.context() as patch:
+
+        async def fails() -> None:
+            raise MemoryError
+
+        patch.setattr(rounds, "_gather", fails)
+        outcomes = await asyncio.wait_for(
+            asyncio.gather(*(rounds.do(job) for job in range(3)), return_exceptions=True), 10
+        )
+    assert [type(outcome) for outcome in outcomes] == [MemoryError] * 3
+    assert await rounds.do(2) == 2
+
+
 async def test_small_rounds_are_done_on_the_event_loop() -> None:
     """What `small` says is little work; the rest goes to a thread."""
     threads: list[int] = []
