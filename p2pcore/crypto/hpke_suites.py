@@ -23,6 +23,7 @@ Public = hpke.MLKEM768X25519PublicKey | hpke.MLKEM1024P384PublicKey
 
 _SEED: Final = 64  # octets of an ML-KEM seed (FIPS 203: d ‖ z)
 _P384_SCALAR: Final = 48
+_ANY_SCALAR: Final = x25519.X25519PrivateKey.from_private_bytes(bytes(32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,9 @@ def _private_768(octets: bytes) -> tuple[Private, bytes]:
 
 def _public_768(octets: bytes) -> Public:
     lattice = mlkem.MLKEM768PublicKey.from_public_bytes(octets[:1_184])
-    return hpke.MLKEM768X25519PublicKey(lattice, x25519.X25519PublicKey.from_public_bytes(octets[1_184:]))
+    curve = x25519.X25519PublicKey.from_public_bytes(octets[1_184:])
+    _ANY_SCALAR.exchange(curve)  # ValueError where it is of low order: nobody could seal to it (RFC 7748 §6.1)
+    return hpke.MLKEM768X25519PublicKey(lattice, curve)
 
 
 def _generate_1024() -> bytes:

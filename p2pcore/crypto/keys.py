@@ -98,10 +98,7 @@ class HpkePublic:
 
     def seal(self, info: bytes, plaintext: bytes) -> bytes:
         """Return `plaintext` sealed to this key (RFC 9180 §6.1, base mode), the suite's overhead longer."""
-        try:
-            return self._suite.make().encrypt(plaintext, self._public, info)
-        except ValueError as error:  # an all-zero X25519 share, RFC 9180 §7.1.4
-            raise Malformed(f"HPKE public key: {error}") from error
+        return self._suite.make().encrypt(plaintext, self._public, info)
 
 
 class HpkeKey:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
+from weakref import ref
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -106,7 +107,8 @@ def open_notification(octets: bytes, keys: Sequence[HpkeKey], inbox_key: bytes, 
 
 
 def _open_shared(sealed: SealedNotification, keys: Sequence[HpkeKey], info: bytes) -> bytes:
-    key = _opened_key(_key_for(sealed.key.recipient, sealed.key.algorithm, keys), info, sealed.key.ciphertext)
+    opener = _key_for(sealed.key.recipient, sealed.key.algorithm, keys)
+    key = _opened_key(ref(opener), info, sealed.key.ciphertext)
     try:
         return _decrypt(key, sealed.ciphertext, b"")
     except (InvalidTag, ValueError) as error:
@@ -114,8 +116,14 @@ def _open_shared(sealed: SealedNotification, keys: Sequence[HpkeKey], info: byte
 
 
 @lru_cache(_OPENED_KEYS)
-def _opened_key(opener: HpkeKey, info: bytes, ciphertext: bytes) -> AESGCM:
-    key = opener.open(info, ciphertext)
+def _opened_key(opener: "ref[HpkeKey]", info: bytes, ciphertext: bytes) -> AESGCM:
+    """Return what `opener` opens; by a weak reference, so that no private key outlives its owner here.
+
+    Two of them are the same while they refer to the same living key, and no others.
+    """
+    private = opener()
+    assert private is not None  # the caller has it
+    key = private.open(info, ciphertext)
     if len(key) != _KEY_SIZE:
         raise Tampered(f"sealed key of {len(key)} octets, not {_KEY_SIZE}")
     return AESGCM(key)
@@ -138,7 +146,7 @@ def open_addresses(record: DomainRecord, keys: Sequence[HpkeKey]) -> AddressList
     if sealed is None:
         raise Tampered(f"address list of {record.domain} is sealed to none of our keys")
     opener = _key_for(sealed.recipient, sealed.algorithm, keys)
-    key = _opened_key(opener, _addresses_info(record.domain), sealed.ciphertext)
+    key = _opened_key(ref(opener), _addresses_info(record.domain), sealed.ciphertext)
     try:
         return decode(AddressList, _decrypt(key, record.addresses, record.domain.encode()))
     except (InvalidTag, ValueError, Malformed) as error:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from p2pcore import params
+from p2pcore import networks, params
 from p2pcore.directory.database import Database
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Malformed
@@ -92,6 +92,10 @@ def check_endpoint(role: MachineRole, name: str, endpoint: Endpoint) -> None:
     """Return if the domain record can list `endpoint`. Raises Malformed."""
     host = endpoint.host
     good_host = 0 < len(host) <= params.MAX_DOMAIN and host.isprintable() and not host.count(" ")
+    address = networks.parsed(host)
+    if address is not None:
+        unicast = not (address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255")
+        good_host = good_host and unicast
     if not good_host or not (role == "node") <= endpoint.port <= 65_535:
         raise Malformed(f"{role} {name}: {endpoint} is not an endpoint that others can reach")
 

@@ -36,10 +36,15 @@ class Rounds(Generic[J, R]):
         self._small = small
         self._patience = patience
         self._waiting: list[tuple[J, asyncio.Future[R]]] = []
-        self._running = False
+        self._running: asyncio.Task[None] | None = None
         self._following = 0
         self._free = asyncio.Event()  # there is company enough
         self._tasks = Tasks()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job waits or is under way."""
+        return self._running is not None and not self._running.done()
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -56,15 +61,15 @@ class Rounds(Generic[J, R]):
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, answer))
         self._look()
-        if not self._running:
-            self._running = True
-            self._tasks.start(self._run(), self._name)
+        if not self.busy:
+            self._running = self._tasks.start(self._run(), self._name)
         return await answer
 
     async def stop(self) -> None:
         """Cancel the rounds; whoever waits is cancelled."""
         await self._tasks.stop()
-        for _, answer in self._waiting:
+        waiting, self._waiting = self._waiting, []
+        for _, answer in waiting:
             answer.cancel()
 
     async def _run(self) -> None:
@@ -77,8 +82,6 @@ class Rounds(Generic[J, R]):
         except Exception as error:  # noqa: BLE001 - handed on to whoever waits
             jobs, self._waiting = self._waiting, []
             _answer(jobs, [error] * len(jobs))
-        finally:
-            self._running = False
 
     def _has_company(self) -> bool:
         return len(self._waiting) >= min(self._following, self._limit)

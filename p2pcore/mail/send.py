@@ -64,7 +64,7 @@ class Sender:
         self._signer = signer
         self._clock = clock
         self._sealer = NotificationSealer()
-        self._forgetting: asyncio.TimerHandle | None = None
+        self._forgetting = False  # a timer will call _forget_keys
         self._rounds: Rounds[Order, Injection] = Rounds(
             self._prepare_all, limit=_ROUND, name="sealing and signing", small=_is_small, patience=_COMPANY
         )
@@ -77,8 +77,8 @@ class Sender:
 
         Raises TooLarge, CertificateRefused, Malformed.
         """
-        if self._forgetting is None:
-            self._forgetting = asyncio.get_running_loop().call_later(_SHARED, self._forget_keys)
+        if not self._forgetting:
+            self._forget_later()
         return await self._rounds.do(Order(sealed, tuple(parts), verdicts))
 
     async def inject(self, injection: Injection) -> Stored:
@@ -120,8 +120,6 @@ class Sender:
     async def stop(self) -> None:
         """Cancel sealing and signing under way; what was injected is the Replicas' to finish."""
         await self._rounds.stop()
-        if self._forgetting is not None:
-            self._forgetting.cancel()
 
     async def _upload(self, injection: Injection, replication: Replication) -> Target:
         if isinstance(injection.body, bytes):
@@ -152,9 +150,15 @@ class Sender:
     def _prepare_all(self, orders: Sequence[Order]) -> Sequence[Injection | Exception]:
         return prepare_all(orders, self._signer, self._sealer, self._clock())
 
+    def _forget_later(self) -> None:
+        self._forgetting = True
+        asyncio.get_running_loop().call_later(_SHARED, self._forget_keys)
+
     def _forget_keys(self) -> None:
-        self._forgetting = None
         self._sealer = NotificationSealer()  # a round in a thread finishes with the one that it has
+        self._forgetting = False
+        if self._rounds.busy:  # a round that comes late puts keys into this one
+            self._forget_later()
 
 
 def _is_small(orders: Sequence[Order]) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Final
 
 import apsw
 import msgspec
@@ -47,6 +48,8 @@ from p2pcore.records import (
     encode,
     identity,
 )
+
+_COMPARED: Final = 10_000  # items that a batch may ask for, as many as one question: everybody's readers look them up
 
 
 @dataclass(slots=True)
@@ -107,7 +110,11 @@ class Operations:
     def check_all(self, operations: Sequence[Operation], carrier: Certificate) -> list[Step]:
         """Return for each operation what is to be done, or the failure to answer it with. May read the database."""
         known = self._known([operation.deletion for operation in operations if isinstance(operation, Delete)])
-        return [self._check(operation, carrier, known) for operation in operations]
+        refused = _refused_questions(operations)
+        return [
+            refused if refused and isinstance(operation, Offer | AskSettled) else self._check(operation, carrier, known)
+            for operation in operations
+        ]
 
     def _check(self, operation: Operation, carrier: Certificate, known: Set[bytes]) -> Step:
         try:
@@ -270,6 +277,18 @@ class Operations:
         except FileNotFoundError:
             raise NotFound(f"object {object_key.hex()} was deleted just now") from None
         return encode(FetchedBody(decode(SignedStatement, found.signed), octets))
+
+
+def _refused_questions(operations: Sequence[Operation]) -> Failure | None:
+    """Return why the questions of repair in a batch are not answered, None if they are (or there are none).
+
+    In a transaction all who write would wait for them; on a reading connection, for so many, others who read.
+    """
+    questions = [operation for operation in operations if isinstance(operation, Offer | AskSettled)]
+    if 0 < len(questions) < len(operations):
+        return Malformed("offers and questions about what is settled come in a batch of their own")
+    items = sum(len(question.identities) for question in questions)
+    return TooLarge(f"a batch asks for {items} items, over {_COMPARED}") if items > _COMPARED else None
 
 
 def _greet(carrier: Certificate) -> Writing:

@@ -12,8 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric import ed25519, mlkem, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mlkem, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -167,22 +166,53 @@ def open_body(session_key: bytes, content_size: int, sealed: bytes) -> bytes:
     return plain[:content_size]
 
 
-def hpke_key(private: bytes) -> tuple[hpke.MLKEM768X25519PrivateKey, bytes]:
-    """§5: a private key of the first suite from its 96 octets, and its fingerprint."""
+def open_hpke(private: bytes, info: bytes, sealed: list[Any]) -> bytes:
+    """§7: what a sealed.1 or sealed-key.1 holds (RFC 9180 §5.1 and §5.2, with the keys of §5)."""
+    _tag, algorithm, recipient, ciphertext = sealed
+    name, decapsulate, size, suite = _HPKE[algorithm]
+    public, shared_secret = decapsulate(private, ciphertext[:size])
+    assert hashlib.sha256(public).digest() == recipient
+
+    def extract(label: bytes, octets: bytes, salt: bytes = b"") -> bytes:
+        return hmac.digest(salt, b"HPKE-v1" + suite + label + octets, name)
+
+    def expand(label: bytes, length: int) -> bytes:
+        labeled = struct.pack(">H", length) + b"HPKE-v1" + suite + label + context
+        return hmac.digest(secret, labeled + b"\x01", name)[:length]  # HKDF's first block is long enough
+
+    context = b"\x00" + extract(b"psk_id_hash", b"") + extract(b"info_hash", info)
+    secret = extract(b"secret", b"", shared_secret)
+    return AESGCM(expand(b"key", 32)).decrypt(expand(b"base_nonce", 12), ciphertext[size:], b"")
+
+
+def _with_x25519(private: bytes, encapsulated: bytes) -> tuple[bytes, bytes]:
+    """§7: the public key of 96 private octets, and the secret encapsulated to it."""
     lattice = mlkem.MLKEM768PrivateKey.from_seed_bytes(private[:64])
     curve = x25519.X25519PrivateKey.from_private_bytes(private[64:])
-    public = lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
-    return hpke.MLKEM768X25519PrivateKey(lattice, curve), hashlib.sha256(public).digest()
+    share, public = encapsulated[1_088:], curve.public_key().public_bytes_raw()
+    secrets = lattice.decapsulate(encapsulated[:1_088])
+    secrets += curve.exchange(x25519.X25519PublicKey.from_public_bytes(share))
+    shared_secret = hashlib.sha3_256(secrets + share + public + b"\\.//^\\").digest()
+    return lattice.public_key().public_bytes_raw() + public, shared_secret
 
 
-def open_hpke(private: bytes, info: bytes, sealed: list[Any]) -> bytes:
-    """§7: what a sealed.1 or sealed-key.1 holds."""
-    _tag, algorithm, recipient, ciphertext = sealed
-    assert algorithm == "hpke-mlkem768x25519-hkdf-sha256-aes-256-gcm"
-    key, fingerprint = hpke_key(private)
-    assert fingerprint == recipient
-    suite = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
-    return suite.decrypt(ciphertext, key, info)
+def _with_p384(private: bytes, encapsulated: bytes) -> tuple[bytes, bytes]:
+    """§7: the public key of 112 private octets, and the secret encapsulated to it."""
+    lattice = mlkem.MLKEM1024PrivateKey.from_seed_bytes(private[:64])
+    curve = ec.derive_private_key(int.from_bytes(private[64:], "big"), ec.SECP384R1())
+    share = encapsulated[1_568:]
+    public = curve.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    secrets = lattice.decapsulate(encapsulated[:1_568])
+    secrets += curve.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP384R1(), share))
+    shared_secret = hashlib.sha3_256(secrets + share + public + b"MLKEM1024-P384").digest()
+    return lattice.public_key().public_bytes_raw() + public, shared_secret
+
+
+# §7: HKDF's hash, the KEM, octets of an encapsulated key, RFC 9180's suite_id
+_HPKE: Final = {
+    "hpke-mlkem768x25519-hkdf-sha256-aes-256-gcm": ("sha256", _with_x25519, 1_120, b"HPKE\x64\x7a\x00\x01\x00\x02"),
+    "hpke-mlkem1024p384-hkdf-sha384-aes-256-gcm": ("sha384", _with_p384, 1_665, b"HPKE\x00\x51\x00\x02\x00\x02"),
+}
 
 
 def open_addresses(private: bytes, domain: str, sealed_key: bytes, addresses: bytes) -> bytes:

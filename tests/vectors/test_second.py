@@ -80,11 +80,14 @@ def test_padme() -> None:
     assert [second.padme(size) for size, _ in SEALING["padme"]] == [padded for _, padded in SEALING["padme"]]
 
 
-@pytest.mark.parametrize("layout", ["notification", "single_notification"])
-def test_notification(layout: str) -> None:
-    """§7: a sealed notification opens to an encoded notification.1, in both layouts."""
-    vector = {name: bytes.fromhex(value) for name, value in SEALING[layout].items()}
-    private = bytes.fromhex(SEALING["hpke_key"]["private"])
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("notification", "hpke_key"), ("notification_1024", "hpke_key_1024"), ("single_notification", "hpke_key")],
+)
+def test_notification(name: str, key: str) -> None:
+    """§7: a sealed notification opens to an encoded notification.1, in both suites and both layouts."""
+    vector = {field: bytes.fromhex(value) for field, value in SEALING[name].items()}
+    private = bytes.fromhex(SEALING[key]["private"])
     plain = second.open_notification(private, vector["inbox_key"], vector["signer"], vector["sealed"])
     assert plain == vector["plaintext"]
     assert second.unpack(plain)[1:3] == [vector["inbox_key"], vector["signer"]]

@@ -117,9 +117,24 @@ def test_hpke_refuses() -> None:
 
 @pytest.mark.parametrize("public", [b"", bytes(1_215), bytes(1_216), b"\xff" * 1_216], ids=["0", "1215", "zeros", "ff"])
 def test_bad_hpke_public_keys(public: bytes) -> None:
-    """Octets that are no key, and a key without contribution (RFC 9180 §7.1.4), are Malformed."""
+    """Octets that are no key are Malformed when they are read, before a certificate is made of them."""
     with pytest.raises(Malformed):
-        seal_to(public, b"", b"")
+        HpkePublic.from_bytes(public)
+
+
+LOW_ORDER = [
+    *(value.to_bytes(32, "little") for value in (0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18)),
+    bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+    bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+]
+
+
+@pytest.mark.parametrize("share", LOW_ORDER, ids=bytes.hex)
+def test_an_hpke_public_key_of_low_order(share: bytes) -> None:
+    """What contributes nothing (RFC 7748 §6.1) is Malformed too: nobody can seal to it (RFC 9180 §7.1.4)."""
+    lattice = HpkeKey.generate().public_bytes[:1_184]
+    with pytest.raises(Malformed):
+        HpkePublic.from_bytes(lattice + share)
 
 
 @pytest.mark.parametrize("size", [0, 95, 97])

@@ -1,6 +1,7 @@
 """notifications: sealed to one reader, padded to size classes, bound to inbox and signer."""
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,15 @@ def padded(octets: bytes, size: int) -> bytes:
     return len(octets).to_bytes(4, "big") + octets + bytes(size - 4 - len(octets))
 
 
-@pytest.mark.parametrize("name", ["notification", "single_notification"])
-def test_vector(name: str) -> None:
-    """A frozen sealed notification opens with its key, and so does one of the layout before."""
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [("notification", "hpke_key"), ("notification_1024", "hpke_key_1024"), ("single_notification", "hpke_key")],
+)
+def test_vector(name: str, of: str) -> None:
+    """A frozen sealed notification opens with its key, of either suite, and so does one of the layout before."""
     vector = VECTORS[name]
-    key = HpkeKey.from_bytes(bytes.fromhex(VECTORS["hpke_key"]["private"]))
-    assert key.fingerprint.hex() == VECTORS["hpke_key"]["fingerprint"]
+    key = HpkeKey.from_bytes(bytes.fromhex(VECTORS[of]["private"]))
+    assert key.fingerprint.hex() == VECTORS[of]["fingerprint"]
     opened = open_notification(
         bytes.fromhex(vector["sealed"]), [key], bytes.fromhex(vector["inbox_key"]), bytes.fromhex(vector["signer"])
     )
@@ -206,6 +210,39 @@ def test_a_sealer_keeps_a_bounded_number_of_keys(monkeypatch: pytest.MonkeyPatch
     third = key_for(3)
     assert (key_for(2), key_for(3)) == (second, third)
     assert key_for(1) != first
+
+
+def test_opened_keys_keep_no_private_key() -> None:
+    """What is kept ready opens what was read; whose private key is gone, a user's removed or an old one, it is gone."""
+    octets = NotificationSealer().seal(NOTIFICATION, KEY.public_bytes)
+    key = HpkeKey.from_bytes(KEY.private_bytes)
+    assert reopened(octets, [key]) == reopened(octets, [key]) == NOTIFICATION
+    alive = weakref.ref(key)
+    del key
+    assert alive() is None
+    assert reopened(octets, [HpkeKey.from_bytes(KEY.private_bytes)]) == NOTIFICATION
+
+
+def test_a_key_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By each HPKE key, for each inbox and signer; what does not open is tried again each time."""
+    opened: list[bytes] = []
+
+    def counting(key: HpkeKey, info: bytes, ciphertext: bytes) -> bytes:
+        opened.append(ciphertext)
+        return opens(key, info, ciphertext)
+
+    opens = HpkeKey.open
+    monkeypatch.setattr(HpkeKey, "open", counting)
+    sealer, account = NotificationSealer(), HpkeKey.generate()
+    first, second = (sealer.seal(NOTIFICATION, account.public_bytes) for _ in range(2))
+    for octets in (first, second, first):
+        assert reopened(octets, [account]) == NOTIFICATION
+    assert len(opened) == 1
+    for _ in range(2):
+        with pytest.raises(Tampered):
+            open_notification(first, [account], NOTIFICATION.inbox_key, bytes(32))
+    assert reopened(first, [HpkeKey.from_bytes(account.private_bytes)]) == NOTIFICATION
+    assert len(opened) == 4
 
 
 @given(st.binary(max_size=200))

@@ -229,9 +229,12 @@ def test_a_machine_that_has_moved_keeps_its_certificate(office: "Office") -> Non
     ):
         with pytest.raises(NotListed):
             office.directory.move_machine(name, endpoint, role)  # type: ignore[arg-type]
-    with pytest.raises(Malformed):
-        office.directory.move_machine("mx.example.org", Endpoint("", 465), "gateway")
+    for host in ("", "0.0.0.0", "::", "::ffff:0.0.0.0", "224.0.0.1", "ff02::1", "255.255.255.255", "fe80::1%a b"):
+        with pytest.raises(Malformed, match=r":465 is not an endpoint that others can reach"):
+            office.directory.move_machine("mx.example.org", Endpoint(host, 465), "gateway")
     assert office.directory.current_record() == before
+    for host in ("127.0.0.1", "::1", "10.0.0.1", "fe80::1%eth0", "fd00::1", "mx.example.org"):
+        office.directory.move_machine("mx.example.org", Endpoint(host, 465), "gateway")
 
 
 def test_record_lists_gateways_with_the_digests_of_certificate_and_hpke_key(office: "Office") -> None:

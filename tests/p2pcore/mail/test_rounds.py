@@ -78,6 +78,57 @@ async def test_a_round_that_cannot_begin_fails_every_job(monkeypatch: pytest.Mon
     assert await rounds.do(2) == 2
 
 
+@pytest.mark.parametrize("turns", range(4), ids=["nobody asked yet", "not begun", "its first turn", "no company yet"])
+async def test_a_round_that_is_stopped_before_its_work(turns: int) -> None:
+    """Who waits is cancelled and that work is never done; whoever comes after that is served."""
+    rounds_done: list[list[int]] = []
+
+    def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
+        rounds_done.append(list(jobs))
+        return list(jobs)
+
+    rounds: Rounds[int, int] = Rounds(work, limit=10, name="test", small=lambda _jobs: True, patience=3_600.0)
+    with rounds.following(), rounds.following(), rounds.following():
+        waiting = [asyncio.create_task(rounds.do(job)) for job in (1, 2)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await rounds.stop()
+    outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+    assert await asyncio.wait_for(rounds.do(3), 10) == 3
+    if turns:
+        assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 2
+        assert rounds_done == [[3]]
+    else:
+        assert outcomes == [1, 2]
+        assert rounds_done == [[1, 2], [3]]
+
+
+async def test_a_round_that_is_stopped_in_its_thread() -> None:
+    """Who waits for it, or for the next one, is cancelled at once; whoever comes after that is served."""
+    rounds_done: list[list[int]] = []
+    started = asyncio.Event()
+    go_on = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
+        rounds_done.append(list(jobs))
+        loop.call_soon_threadsafe(started.set)
+        go_on.wait(10)
+        return list(jobs)
+
+    rounds: Rounds[int, int] = Rounds(work, limit=10, name="test")
+    first = asyncio.create_task(rounds.do(1))
+    await started.wait()
+    second = asyncio.create_task(rounds.do(2))
+    await asyncio.sleep(0)
+    await rounds.stop()
+    outcomes = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 2
+    go_on.set()
+    assert await asyncio.wait_for(rounds.do(3), 10) == 3
+    assert rounds_done == [[1], [3]]
+
+
 async def test_small_rounds_are_done_on_the_event_loop() -> None:
     """What `small` says is little work; the rest goes to a thread."""
     threads: list[int] = []

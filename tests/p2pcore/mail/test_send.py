@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,10 @@ from p2pcore.records import (
     decode,
     encode,
 )
+from p2pcore.sim.virtual_time import run_virtually
 from tests.p2pcore.client.memory_network import MemoryNetwork, entries_of
-from tests.p2pcore.mail.bench import Domain, part, seal
-from tests.support.identities import START
+from tests.p2pcore.mail.bench import Domain, part, replicas_over, seal
+from tests.support.identities import START, Member
 
 
 def prepared(domain: Domain, content: bytes = b"Subject: x\r\n\r\nhello\r\n", path: Path | None = None) -> Injection:
@@ -185,25 +187,72 @@ def _key(injection: Injection) -> bytes:
     return decode(SealedNotification, statement.notification).key.ciphertext
 
 
-async def test_messages_of_one_moment_share_the_key_of_their_notifications(
-    domain: Domain, replicas: Replicas, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def sender(domain: Domain, network: MemoryNetwork, tmp_path: Path) -> Sender:
+    """For virtual time: what only prepares needs no node."""
+    replicas = replicas_over(domain, network, tmp_path, domain.world.trust())
+    return Sender(replicas, domain.gateway.signer, domain.world.clock)
+
+
+async def key_for(sender: Sender, member: Member) -> bytes:
+    """The sealed key of a notification sealed now."""
+    return _key(await sender.prepare(seal(b"x"), [part(member)], Verdicts()))
+
+
+def test_messages_of_one_moment_share_the_key_of_their_notifications(sender: Sender, domain: Domain) -> None:
     """One encapsulation for each recipient, whether they are signed together or not."""
-    monkeypatch.setattr("p2pcore.mail.send._SHARED", 3_600.0)
-    sender = Sender(replicas, domain.gateway.signer, domain.world.clock)
-    parts = [[part(domain.alice)], [part(domain.alice)], [part(domain.bob)]]
-    alices, again, bobs = [_key(await sender.prepare(seal(b"x"), each, Verdicts())) for each in parts]
-    assert alices == again != bobs
-    await sender.stop()
+
+    async def run() -> None:
+        alices, again, bobs = [await key_for(sender, member) for member in (domain.alice, domain.alice, domain.bob)]
+        assert alices == again != bobs
+
+    run_virtually(run())
 
 
-async def test_the_keys_are_forgotten(domain: Domain, replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_keys_are_forgotten(sender: Sender, domain: Domain) -> None:
     """What the gateway has in memory opens what it sealed within the last second, and nothing before."""
-    monkeypatch.setattr("p2pcore.mail.send._SHARED", 0.001)
-    sender = Sender(replicas, domain.gateway.signer, domain.world.clock)
-    first = _key(await sender.prepare(seal(b"x"), [part(domain.alice)], Verdicts()))
-    forgotten = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.002, forgotten.set)  # behind the sender's own timer
-    await forgotten.wait()
-    assert _key(await sender.prepare(seal(b"x"), [part(domain.alice)], Verdicts())) != first
-    await sender.stop()
+
+    async def run() -> None:
+        first = await key_for(sender, domain.alice)
+        await asyncio.sleep(0.99)
+        assert await key_for(sender, domain.alice) == first
+        await asyncio.sleep(0.02)
+        second = await key_for(sender, domain.alice)
+        await asyncio.sleep(1.01)
+        assert len({first, second, await key_for(sender, domain.alice)}) == 3
+
+    run_virtually(run())
+
+
+def test_the_keys_of_a_late_round_are_forgotten(
+    sender: Sender, domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that waits longer than a second to be sealed leaves no key behind either, also where nobody waits."""
+    monkeypatch.setattr(sender._rounds, "_patience", 1.5)
+
+    async def run() -> None:
+        with ExitStack() as stored:
+            for _ in range(3):
+                stored.enter_context(sender._rounds.following())
+            late = asyncio.create_task(key_for(sender, domain.alice))
+            gone = asyncio.create_task(key_for(sender, domain.alice))
+            await asyncio.sleep(0.1)
+            gone.cancel()
+            key = await late
+        assert asyncio.get_running_loop().time() == pytest.approx(1.5)
+        await asyncio.sleep(1.01)
+        assert await key_for(sender, domain.alice) != key
+
+    run_virtually(run())
+
+
+def test_a_stopped_sender_forgets_its_keys_too(sender: Sender, domain: Domain) -> None:
+    """Whoever keeps the object keeps no key."""
+
+    async def run() -> None:
+        first = await key_for(sender, domain.alice)
+        await sender.stop()
+        await asyncio.sleep(1.01)
+        assert await key_for(sender, domain.alice) != first
+
+    run_virtually(run())

@@ -41,6 +41,7 @@ from p2pcore.records import (
     Deletion,
     Fetch,
     FetchedBody,
+    Greet,
     InboxStatus,
     Offer,
     Operation,
@@ -466,6 +467,20 @@ async def test_only_nodes_offer(stage: Stage) -> None:
         await stage.one(stage.as_node, operation)
         with pytest.raises(NotAuthorised):
             await stage.one(stage.as_gateway, operation)
+
+
+async def test_questions_of_repair_hold_nobody_up(stage: Stage) -> None:
+    """They come in batches of their own, so never in a transaction that writes, and ask for so many items at most."""
+    few, many = (tuple(os.urandom(32) for _ in range(count)) for count in (10, 9_991))
+    questions: list[Operation] = [Offer("object", few), AskSettled("entry", bytes(32), many)]
+    results = await stage.as_node.call(stage.running.contact, [Offer("entry", few), *questions[:1]])
+    assert {result.status for result in results} == {200}
+    results = await stage.as_node.call(stage.running.contact, questions)
+    assert {result.reason for result in results} == {"TooLarge: a batch asks for 10001 items, over 10000"}
+    for question in questions:
+        refused, greeted = await stage.as_node.call(stage.running.contact, [question, Greet()])
+        assert isinstance(failure_of(refused), Malformed)
+        assert greeted.status == 200
 
 
 async def test_each_operation_has_its_own_result(stage: Stage) -> None:
