@@ -9,10 +9,11 @@ import typer
 
 from gateway import control
 from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, plain_console
+from gateway.doctor.zone import key_record
 from gateway.errors import ConfigurationError
 from gateway.outbound.params import LISTED, LISTED_RECIPIENTS
 from gateway.site import Site
-from p2pcore.crypto.dkim_keys import zone_line
+from p2pcore.crypto.dkim_keys import dkim_record
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `p2pmail queue list` shows it.")]
 
@@ -83,7 +84,7 @@ def register(app: typer.Typer) -> None:
         if "gateway" not in site.config.domain.roles:
             raise ConfigurationError("domain.roles: no gateway runs here; each has its own keys: type it there")
         for selector, key in site.dkim_keys().items():
-            print(zone_line(selector, site.config.domain.name, key))
+            print(key_record(site.config.domain.name, selector, dkim_record(key)))
 
 
 def _ask(config: Path, command: str, **arguments: str) -> Any:

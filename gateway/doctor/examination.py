@@ -2,6 +2,7 @@
 
 import asyncio
 
+from gateway.config import Config
 from gateway.config_rules import smarthost
 from gateway.doctor import here, machines, mx_tls, published
 from gateway.doctor.facts import domain_record, zone_of
@@ -30,12 +31,18 @@ async def examine(
     resolver = Resolver(config.outbound.resolvers)
     reach = reach or Reach(resolver)
     findings = await _of_domain(site, clock, resolver, reach, port)
-    if "gateway" in config.domain.roles:
+    if _sends(config):
         relay = smarthost(config)
         findings.append(await (reach.smarthost(relay) if relay else reach.outwards(outside, port)))
     for other in further_sites(site):
         findings += await _of_domain(other, clock, resolver, reach, port, shown=False)
     return findings
+
+
+def _sends(config: Config) -> bool:
+    """Return whether mail leaves this machine for other domains."""
+    roles = config.domain.roles
+    return "gateway" in roles or ("agent" in roles and config.submission.deliver == "direct")
 
 
 async def _of_domain(
@@ -46,7 +53,7 @@ async def _of_domain(
     zone = await zone_of(site, record, resolver, "testing")
     policies = MtaSts(resolver, PolicyCache(site.cache / "mta-sts"), clock)
     findings += await published.check(zone, resolver, policies)
-    if "gateway" in site.config.domain.roles:
+    if "gateway" in site.config.domain.roles and not zone.is_nameless:
         findings += await reach.inwards(zone, port)
         findings += await mx_tls.check(zone, await published.own_policy(zone, resolver, policies), clock, port)
     findings += await asyncio.to_thread(here.check, site, record, clock(), shown=shown)

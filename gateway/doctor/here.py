@@ -17,9 +17,10 @@ from p2pcore.crypto.tls import ShownCertificate, describe_shown
 from p2pcore.errors import Failure
 from p2pcore.records import DomainRecord
 
-SOON: Final = 14 * params.DAY  # what ends within that is worth a look: certificates are renewed long before
+SOON: Final = 14 * params.DAY  # what ends within that is worth a look: all is renewed long before
 YEAR: Final = 366 * params.DAY
 _CLOCK: Final = "clock"
+_APART: Final = params.CLOCK_WARNING // params.MINUTE
 _WATCHING: Final = "docs/deploy.md, Watching, has what to do"
 
 
@@ -123,7 +124,7 @@ def _process(site: Site) -> list[Finding]:
         return [fail("status", f"{site.directory}", str(error), "see the log of the running process")]
     clocks = [each for each in warnings if each.startswith("this machine's clock")]
     found = [fail(_CLOCK, "this machine", each, "run a time service (NTP)") for each in clocks]
-    found = found or [ok(_CLOCK, "this machine", "agrees with the other nodes'")]
+    found = found or [ok(_CLOCK, "this machine", f"no node's is more than {_APART} minutes from it")]
     return [
         *found,
         *(warn("status", "this machine", each, _WATCHING) for each in warnings if each not in clocks),
@@ -134,6 +135,6 @@ def _holds(check_name: str, subject: str, until: int, now: int, remedy: str, *, 
     day = datetime.fromtimestamp(until / 1_000, UTC).strftime("%Y-%m-%d")
     if until <= now:
         return fail(check_name, subject, f"ended on {day}", remedy)
-    if until <= now + soon and check_name != "domain record":
+    if until <= now + soon:
         return warn(check_name, subject, f"ends on {day}", remedy)
     return ok(check_name, subject, f"holds until {day}")

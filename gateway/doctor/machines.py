@@ -67,7 +67,7 @@ async def _check(machine: Machine, trust: Trust, reach: Reach, now: int) -> Find
     name, subject = f"{machine.role} reachable", f"{machine.endpoint}"
     shown, reason = await reach.shown(machine.endpoint, node_client_context())
     if not shown:
-        remedy = "is it running, is the port open, is that where it is? `p2pmail machine set` says where it is now"
+        remedy = "is it running, is the port open? If it is elsewhere now, tell the directory: `p2pmail machine set`"
         return fail(name, subject, reason, remedy)
     try:
         certificate = await asyncio.to_thread(_judged, shown, machine, trust, now)

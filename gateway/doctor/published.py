@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from gateway.doctor import spf
@@ -14,14 +14,21 @@ from gateway.outbound.mta_sts import MtaSts
 from gateway.outbound.sts_policy import Policy, parse_policy, parse_record
 from gateway.resolver import Resolver
 from gateway.smtp import dmarc
-from p2pcore.errors import CannotKnow, Failure
+from gateway.smtp.dkim_tags import parse_key
+from p2pcore.errors import CannotKnow, Failure, Malformed
 
 _AGAIN = "ask again when DNS answers; outbound.resolvers says which servers are asked"
+_LOCAL = [  # private use, a provider's own NAT, unique local (RFC 6890 §2.2)
+    ipaddress.ip_network(each)
+    for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+]
 _TAG = re.compile(r"\s*([A-Za-z]+)\s*=\s*([^;]*)")
 
 
 async def check(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Finding]:
-    """Return one finding or more for each kind of record."""
+    """Return one finding or more for each kind of record; of a machine without a name, which they need, that alone."""
+    if zone.is_nameless:
+        return [fail("host name", zone.host, "is no name that others could find this machine under", wanted.NAME_IT)]
     works = {
         "MX": _mx(zone, resolver),
         "address": _addresses(zone, resolver),
@@ -32,13 +39,7 @@ async def check(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Findin
         "SRV": _srv(zone, resolver),
     }
     found = await asyncio.gather(*(_looked_up(name, zone, work) for name, work in works.items()))
-    return [*_host_name(zone), *(finding for findings in found for finding in findings)]
-
-
-def _host_name(zone: Zone) -> list[Finding]:
-    if not zone.is_nameless:
-        return []
-    return [fail("host name", zone.host, "is no name that others could find this machine under", wanted.NAME_IT)]
+    return [finding for findings in found for finding in findings]
 
 
 async def own_policy(zone: Zone, resolver: Resolver, policies: MtaSts) -> Policy | None:
@@ -84,7 +85,7 @@ async def _addresses(zone: Zone, resolver: Resolver) -> list[Finding]:
         found = (await resolver.addresses(host)).values
         if not found:
             lines = [f"{each}" for each in wanted.addresses(zone) if each.name == host]
-            remedy = "\n".join(lines) or f"{host}. IN A <its address>"
+            remedy = "\n".join(lines) or f"{host}. IN A <its public address>"
             findings.append(fail("address", host, "has neither A nor AAAA", remedy))
         missing = [each for each in wanted.addresses(zone) if each.name == host and each.value not in found]
         if found and missing:
@@ -94,9 +95,20 @@ async def _addresses(zone: Zone, resolver: Resolver) -> list[Finding]:
                 warn("address", host, f"this gateway listens on {listened}, which DNS does not say", remedy)
             )
         for address in found:
+            if _is_local(address):
+                remedy = wanted.Record(host, "AAAA" if ":" in address else "A", "<its public address>").instead
+                detail = f"{address} leads nobody here from outside"
+                findings.append(fail("address", host, detail, remedy))
+                continue
             findings.append(ok("address", host, address))
             findings.append(await _pointer(host, address, resolver))
     return findings
+
+
+def _is_local(address: str) -> bool:
+    """Return whether an address means this machine or one of its own network, whoever dials it."""
+    its = ipaddress.ip_address(address)
+    return its.is_loopback or its.is_link_local or any(its in each for each in _LOCAL)
 
 
 async def _pointer(host: str, address: str, resolver: Resolver) -> Finding:
@@ -116,7 +128,7 @@ async def _pointer(host: str, address: str, resolver: Resolver) -> Finding:
 async def _dkim(zone: Zone, resolver: Resolver) -> list[Finding]:
     findings = []
     for record, text in zip(wanted.dkim(zone), zone.dkim.values(), strict=True):
-        found = await _texts(record.name, resolver)
+        found = (await resolver.text(record.name)).values
         # Without the Ed25519 record verifiers use the other signature (RFC 8463 §3)
         tell = warn if "k=ed25519" in text else fail
         if not found:
@@ -124,24 +136,25 @@ async def _dkim(zone: Zone, resolver: Resolver) -> list[Finding]:
         elif len(found) > 1:  # RFC 6376 §3.6.2.2
             detail = f"{len(found)} records, of which verifiers take any"
             findings.append(tell("DKIM", record.name, detail, f"{LEAVE_ONE}:\n{record}"))
-        elif _tags(found[0]).get("p", "") != _tags(text)["p"]:
-            findings.append(tell("DKIM", record.name, "is another key than this gateway's", record.instead))
-        elif not _serves(_tags(found[0]), _tags(text)):
-            detail = f"is this gateway's key, which verifiers will not use so: {found[0]}"
-            findings.append(tell("DKIM", record.name, detail, record.instead))
         else:
-            findings.append(ok("DKIM", record.name, "is this gateway's key"))
+            findings.append(_key(record, text.encode(), found[0], tell))
     return findings
 
 
-def _serves(found: dict[str, str], own: dict[str, str]) -> bool:
-    """Return whether a record with our key is for mail, and for signatures of that kind (RFC 6376 §3.6.1)."""
-    return (
-        found.get("v", "DKIM1") == "DKIM1"
-        and found.get("k", "rsa") == own["k"]
-        and "sha256" in found.get("h", "sha256").split(":")
-        and bool({"*", "email"} & set(found.get("s", "*").split(":")))
-    )
+def _key(record: wanted.Record, own: bytes, found: bytes, tell: Callable[[str, str, str, str], Finding]) -> Finding:
+    """Judge the only record found at a selector, as verifiers read it; `tell` where signatures do not verify."""
+    try:
+        key = parse_key(found)
+        is_ours = key.public == parse_key(own).public
+    except Malformed as error:
+        detail = f"verifiers will not use it: {error}: {found.decode('utf-8', 'replace')}"
+        return tell("DKIM", record.name, detail, record.instead)
+    if not is_ours:
+        return tell("DKIM", record.name, "is another key than this gateway's", record.instead)
+    if key.is_test:
+        detail = "is this gateway's key, and signatures prove nothing by it (t=y)"
+        return warn("DKIM", record.name, detail, record.instead)
+    return ok("DKIM", record.name, "is this gateway's key")
 
 
 async def _dmarc(zone: Zone, resolver: Resolver) -> list[Finding]:
@@ -165,7 +178,7 @@ async def _mta_sts(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Fin
         return [warn("MTA-STS", record.name, f"{len(found)} records, which count as none", LEAVE_ONE)]
     if parse_record(values) is None:
         detail = f"is no record that senders know: {found[0]}" if found else "there is no record"
-        remedy = f"{record.instead if found else record}\nand at {wanted.policy_url(zone)}:\n{file}"
+        remedy = f"{record.instead if found else record}\nand serve this at {wanted.policy_url(zone)}:\n{file}"
         return [warn("MTA-STS", record.name, f"{detail}: senders may be led past TLS", remedy)]
     try:
         policy = parse_policy(await policies.fetch(zone.domain))

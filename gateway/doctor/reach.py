@@ -34,11 +34,15 @@ class Reach:
         """Look for a greeting at every address of every MX host that there is to be, this machine among them."""
         findings = []
         for host, addresses in (zone.fronts or {zone.host: (), **zone.gateways}).items():
-            remedy = f"let port {port} through to smtp.listen: firewall, port forwarding, CAP_NET_BIND_SERVICE"
+            remedy = (
+                f"let port {port} through to smtp.listen: firewall, port forwarding, CAP_NET_BIND_SERVICE;\n"
+                "behind a router, try it from outside too: not every router leads its own network in that way"
+            )
             if host != zone.host:
                 remedy = f"look at {host}: is it running? Otherwise {remedy}"
             if not addresses:
-                findings.append(fail("port 25 in", host, "its address is not known", f"{host}. IN A <its address>"))
+                first = "see to its A and AAAA records first"
+                findings.append(fail("port 25 in", host, "its address is not known", first))
             for address in addresses:
                 at = Endpoint(address, port)
                 greeting, reason = await self._greeting(at)

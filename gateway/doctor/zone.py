@@ -87,7 +87,12 @@ def spf(zone: Zone) -> list[Record]:
 
 def dkim(zone: Zone) -> list[Record]:
     """The keys of this machine's gateway."""
-    return [Record(f"{name}._domainkey.{zone.domain}", "TXT", quoted(text)) for name, text in zone.dkim.items()]
+    return [key_record(zone.domain, selector, text) for selector, text in zone.dkim.items()]
+
+
+def key_record(domain: str, selector: str, text: str) -> Record:
+    """Return where verifiers look for a key (RFC 6376 §3.6.2.1); `text` is of p2pcore.crypto.dkim_keys.dkim_record."""
+    return Record(f"{selector}._domainkey.{domain}", "TXT", quoted(text))
 
 
 def dmarc(zone: Zone) -> Record:

@@ -2,6 +2,9 @@
 
 RFC 5321 §4.2.1 bounds no number of lines, and the last has the same code as the first: of a longer reply the beginning
 and the end are kept, and what is between is let go, up to MAX_REPLY_READ.
+
+That is done in aiosmtplib's own buffer, although its name is private: it is emptied where TLS begins (RFC 3207 §4.2),
+and another one before it would bring into TLS what came in clear.
 """
 
 from aiosmtplib.protocol import SMTPProtocol

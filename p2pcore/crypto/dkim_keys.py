@@ -5,6 +5,7 @@ Both are kept as PEM: RSA as PKCS #1, Ed25519 as PKCS #8.
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -25,7 +26,6 @@ from p2pcore.errors import Malformed
 
 KEY_BITS = 2_048  # RFC 8301 §3.2: signers SHOULD use at least 2048; larger ones do not fit one DNS answer everywhere
 _EXPONENT = 65_537
-_STRING = 255  # octets of one character-string in a TXT record (RFC 1035 §3.3)
 
 # Strangers' keys: RFC 8301 §3.2 wants these sizes verified, and a power of larger numbers takes seconds
 _MIN_BITS: Final = 1_024
@@ -55,13 +55,6 @@ def dkim_record(private_pem: bytes) -> str:
     return f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"
 
 
-def zone_line(selector: str, domain: str, private_pem: bytes) -> str:
-    """Return the record as a line of a zone file, its text in strings of at most 255 octets. Raises Malformed."""
-    text = dkim_record(private_pem)
-    strings = " ".join(f'"{text[start : start + _STRING]}"' for start in range(0, len(text), _STRING))
-    return f"{selector}._domainkey.{domain}. IN TXT {strings}"
-
-
 class DkimPrivate:
     """A signer's private key; `key_type` is k= in its record, "rsa" or "ed25519"."""
 
@@ -81,12 +74,16 @@ class DkimPrivate:
         return self._private.sign(hashlib.sha256(data).digest())
 
 
+@dataclass(frozen=True, slots=True)
 class DkimPublic:
-    """A signer's public key as its key record has it; `key_type` is k=, "rsa" or "ed25519"."""
+    """A signer's public key as its key record has it; equal to itself however a record writes it."""
 
-    def __init__(self, public: rsa.RSAPublicKey | Ed25519PublicKey) -> None:
-        self._public = public
-        self.key_type = "rsa" if isinstance(public, rsa.RSAPublicKey) else "ed25519"
+    _public: rsa.RSAPublicKey | Ed25519PublicKey
+
+    @property
+    def key_type(self) -> str:
+        """Return k=, "rsa" or "ed25519"."""
+        return "rsa" if isinstance(self._public, rsa.RSAPublicKey) else "ed25519"
 
     @classmethod
     def read(cls, key_type: str, octets: bytes) -> "DkimPublic":

@@ -9,7 +9,8 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from p2pcore.crypto.dkim_keys import make_dkim_key, zone_line
+from gateway.doctor.zone import key_record
+from p2pcore.crypto.dkim_keys import dkim_record, make_dkim_key
 from tests.harness.mail import SENDER
 from tests.interop import exim
 from tests.interop.exim import Exim, Signing
@@ -207,7 +208,7 @@ def test_content_refused_after_the_last_chunk(server: Server, user: User, mta: E
 def test_signed_by_exim(server: Server, user: User, world: NameServer) -> None:
     """Its DKIM signature passes here, and its domain's DMARC policy with it; without one the policy is obeyed."""
     signing = Signing("signed.example", "exim", make_dkim_key())
-    world.add(zone_line(signing.selector, signing.domain, signing.key))
+    world.add(f"{key_record(signing.domain, signing.selector, dkim_record(signing.key))}")
     world.add(f'_dmarc.{signing.domain}. TXT "v=DMARC1; p=reject"')
     mails = {}
     for name, text in (("small", ".\nGrüße \t \n\n\n"), ("large", ("0123456789abcdef" * 4 + "\n") * 20_000)):

@@ -52,7 +52,7 @@ def test_a_real_examination_comes_to_its_end(p2pmail: Command, site: Site, silen
     ended = p2pmail("doctor", "--json", "-c", site.config_file)
     assert ended.code == 1
     levels = {each["check"]: each["level"] for each in json.loads(ended.out)}
-    assert levels["MX"] == levels["port 25 out"] == levels["node reachable"] == "fail"
+    assert levels["host name"] == levels["port 25 out"] == levels["node reachable"] == "fail"
     assert levels["identity"] == "ok"
 
 

@@ -43,6 +43,14 @@ def test_what_ends_is_told_before_and_after(site: Site) -> None:
     assert "fail" in levels(site, end)["identity"]
 
 
+def test_a_directory_that_is_silent_for_long_is_told_before_its_record_ends(site: Site) -> None:
+    """It signs one every day: where two weeks are left, nothing has come for two more."""
+    record = structs.replace(fixed(DomainRecord), next_update=100 * params.DAY)
+    for now, level in ((71, "ok"), (90, "warn"), (101, "fail")):
+        found = here.check(site, record, now * params.DAY)
+        assert [each.level for each in found if each.check == "domain record"] == [level]
+
+
 def test_a_revoked_identity_is_told_while_nothing_runs_here(site: Site) -> None:
     """The record on the disk has it off the list: however long its certificate holds, nobody answers it."""
     gone = Revocation(parse_certificate(site.identity("gateway").certificate).serial, "retired", 0)

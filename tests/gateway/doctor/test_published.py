@@ -1,5 +1,6 @@
 """What `p2pmail doctor` says of a domain's records, from a fake name server."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +11,21 @@ from dns.zonefile import read_rrsets
 
 from gateway.doctor import published
 from gateway.doctor.findings import Finding, failed
-from gateway.doctor.zone import Zone
+from gateway.doctor.zone import Zone, quoted
 from gateway.outbound.mta_sts import MtaSts
 from gateway.outbound.sts_cache import PolicyCache
 from gateway.resolver import Resolver
+from p2pcore.crypto.dkim_keys import dkim_record, make_dkim_key, make_ed25519_dkim_key
 from p2pcore.errors import NotFound
 from tests.support.fake_dns import FakeDns
 from tests.support.identities import ManualClock
 
-GOOD = """example.org MX 10 mx1.example.org
+RSA, ED25519 = dkim_record(make_dkim_key()), dkim_record(make_ed25519_dkim_key())
+OTHER = (  # RFC 8463 §A.2
+    "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91"
+    "y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB"
+)
+GOOD = f"""example.org MX 10 mx1.example.org
 example.org MX 10 mx2.example.org
 mx1.example.org A 192.0.2.1
 mx2.example.org A 192.0.2.2
@@ -27,17 +34,16 @@ mx2.example.org A 192.0.2.2
 example.org TXT "v=spf1 mx -all"
 mx1.example.org TXT "v=spf1 a -all"
 mx2.example.org TXT "v=spf1 ip4:192.0.2.0/24 -all"
-mx1._domainkey.example.org TXT "v=DKIM1; k=rsa; p=AA" "AA"
-ed25519.mx1._domainkey.example.org TXT "v=DKIM1; k=ed25519; p=BBBB"
+mx1._domainkey.example.org TXT {quoted(RSA)}
+ed25519.mx1._domainkey.example.org TXT {quoted(ED25519)}
 _dmarc.example.org TXT "v=DMARC1; p=reject"
 _mta-sts.example.org TXT "v=STSv1; id=1"
 """
-RSA = 'mx1._domainkey.example.org TXT "v=DKIM1; k=rsa; p=AAAA'
 ZONE = Zone(
     "example.org",
     "mx1.example.org",
     {"mx1.example.org": ("192.0.2.1",), "mx2.example.org": ("192.0.2.2",)},
-    {"mx1": "v=DKIM1; k=rsa; p=AAAA", "ed25519.mx1": "v=DKIM1; k=ed25519; p=BBBB"},
+    {"mx1": RSA, "ed25519.mx1": ED25519},
 )
 POLICY = b"version: STSv1\nmode: enforce\nmx: *.example.org\nmax_age: 86400\n"
 
@@ -91,13 +97,15 @@ async def test_a_complete_domain_is_well(dns: FakeDns, tmp_path: Path) -> None:
         ("mx1.example.org TXT", 'mx1.example.org TXT "v=spf1 -all"', "SPF", "fail", "mx1.example.org. IN TXT"),
         ("example.org TXT", 'example.org TXT "v=spf1 mx +all"', "SPF", "fail", "example.org. IN TXT"),
         ("mx1._domainkey", "", "DKIM", "fail", "mx1._domainkey.example.org. IN TXT"),
-        ("mx1._domainkey", 'mx1._domainkey.example.org TXT "p=CCCC"', "DKIM", "fail", "mx1._domainkey.example.org. IN"),
-        ("mx1._d", f'{RSA}; s=other"', "DKIM", "fail", "mx1._domainkey.example.org. IN TXT"),
-        ("mx1._d", f'{RSA}; h=sha1"', "DKIM", "fail", "mx1._domainkey.example.org. IN TXT"),
-        ("", 'mx1._domainkey.example.org TXT "p=CCCC"', "DKIM", "fail", "leave one of them"),
+        (
+            "",
+            'mx1._domainkey.example.org TXT "p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="',
+            "DKIM",
+            "fail",
+            "leave one of them",
+        ),
         ("", 'mx1._domainkey.example.org TXT "unrelated"', "DKIM", "fail", "leave one of them"),
         ("ed25519.mx1", "", "DKIM", "warn", "ed25519.mx1._domainkey.example.org. IN TXT"),
-        ("ed25519.mx1", 'ed25519.mx1._domainkey.example.org TXT "p=BBBB"', "DKIM", "warn", "ed25519.mx1._domainkey"),
         ("_dmarc", "", "DMARC", "warn", "_dmarc.example.org. IN TXT"),
         ("_dmarc", '_dmarc.example.org TXT "v=DMARC1; p=maybe"', "DMARC", "fail", "_dmarc.example.org. IN TXT"),
         ("_dmarc", '_dmarc.example.org TXT "v=DMARC1; p=maybe; rua=mailto:a@b.c"', "DMARC", "fail", "_dmarc.example"),
@@ -118,6 +126,36 @@ async def test_what_is_missing_is_said_with_the_line_to_add(
     assert {each.check for each in found} - ({"SPF"} if check in ("MX", "address") else set()) == {check}
     assert found[0].level == level
     assert found[0].remedy.startswith(remedy)
+
+
+@pytest.mark.parametrize(
+    ("selector", "old", "new", "level", "words"),
+    [
+        ("mx1", "; ", " ;\t", "ok", "is this gateway's key"),
+        ("mx1", "v=DKIM1; k=rsa; p=M", "p=M ", "ok", "is this gateway's key"),
+        ("mx1", "$", "; t=s; s=other:email; h=sha256", "ok", "is this gateway's key"),
+        ("mx1", "p=.*", f"p={OTHER}", "fail", "is another key than this gateway's"),
+        ("mx1", "$", "; s=other", "fail", "verifiers will not use it: key is not for mail"),
+        ("mx1", "$", "; h=sha1", "fail", "verifiers will not use it: key is not for sha256"),
+        ("mx1", "DKIM1", "DKIM2", "fail", "verifiers will not use it: key record of another version"),
+        ("mx1", ".{40}$", "", "fail", "verifiers will not use it: key that does not parse"),
+        ("mx1", "p=.*", "p=", "fail", "verifiers will not use it: key is revoked"),
+        ("mx1", "^.*$", "unrelated", "fail", "verifiers will not use it: not a list of tags"),
+        ("mx1", "$", "; t=y", "warn", "is this gateway's key, and signatures prove nothing by it (t=y)"),
+        ("ed25519.mx1", "k=ed25519; ", "", "warn", "verifiers will not use it: key that does not parse"),
+    ],
+)
+async def test_dkim_keys_are_read_as_verifiers_do(
+    dns: FakeDns, tmp_path: Path, selector: str, old: str, new: str, level: str, words: str
+) -> None:
+    """It is the key that counts, however it is written; one that proves nothing to them is told with the line."""
+    name = f"{selector}._domainkey.example.org"
+    dns.replace("\n".join(line for line in GOOD.splitlines() if not line.startswith(name)))
+    dns.add(f"{name} TXT {quoted(re.sub(old, new, ZONE.dkim[selector]))}")
+    (found,) = (each for each in await findings(dns, tmp_path) if (each.check, each.subject) == ("DKIM", name))
+    assert (found.level, found.detail[: len(words)]) == (level, words)
+    line = f"{name}. IN TXT {quoted(ZONE.dkim[selector])}  ; in place of what is there"
+    assert found.remedy == ("" if level == "ok" else line)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +227,7 @@ _imaps._tcp.example.org SRV 0 1 143 other.example.
 @pytest.mark.parametrize("published_now", ["", NOTHING, WRONG])
 async def test_every_line_to_add_can_be_pasted(dns: FakeDns, tmp_path: Path, published_now: str) -> None:
     """Each remedy that begins with a name in the DNS is one of a zone file as it stands, its remarks included."""
-    zone = replace(ZONE, services={"imaps": 993}, dkim={**ZONE.dkim, "mx1": f"v=DKIM1; k=rsa; p={'A' * 400}"})
+    zone = replace(ZONE, services={"imaps": 993})
     dns.replace(published_now)
     resolver = Resolver([dns.endpoint], timeout=2_000)
     found = await published.check(zone, resolver, Policies(resolver, PolicyCache(tmp_path), ManualClock()))
@@ -274,6 +312,19 @@ async def test_an_address_that_dns_does_not_say_is_told(dns: FakeDns, tmp_path: 
     found = await published.check(zone, resolver, Policies(resolver, PolicyCache(tmp_path), ManualClock()))
     (wrong,) = (each for each in found if each.check == "address" and each.level != "ok")
     assert wrong.remedy == "mx1.example.org. IN AAAA 2001:db8::1"
+
+
+@pytest.mark.parametrize("address", ["192.168.1.9", "172.31.0.1", "100.64.0.1", "127.0.0.1", "fd00::1", "fe80::1"])
+async def test_an_address_behind_a_router_is_no_address(dns: FakeDns, tmp_path: Path, address: str) -> None:
+    """The world cannot come there, and no reverse zone is ours to make: the public one is asked for in its place."""
+    dns.replace("\n".join(line for line in GOOD.splitlines() if not line.startswith("mx1.example.org A")))
+    dns.add(f"mx1.example.org {'AAAA' if ':' in address else 'A'} {address}")
+    found = await findings(dns, tmp_path)
+    told = [(each.level, each.remedy) for each in found if address in each.subject + each.detail]
+    kind = "AAAA" if ":" in address else "A"
+    line = f"mx1.example.org. IN {kind} <its public address>  ; in place of what is there"
+    assert ("fail", line) in told
+    assert [each.subject for each in found if each.check == "PTR"] == ["192.0.2.2"]
 
 
 async def test_a_name_server_that_fails_is_told(dns: FakeDns, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """The zone that `p2pmail dns` prints."""
 
+import re
 from dataclasses import replace
 
 import dns.zone
 import pytest
 
-from gateway.doctor.zone import Zone, policy_file, text
+from gateway.doctor.zone import Zone, key_record, policy_file, text
 from gateway.outbound.sts_policy import Mode, parse_policy
 from p2pcore.crypto.dkim_keys import dkim_record, make_dkim_key, make_ed25519_dkim_key
 
@@ -46,6 +47,15 @@ def test_every_line_is_of_a_zone_file() -> None:
     assert values("ed25519.mx1._domainkey", "TXT") == [f'"{ED25519}"']
     assert values("_dmarc", "TXT")[0].startswith('"v=DMARC1; p=quarantine;')
     assert values("_mta-sts", "TXT")[0].startswith('"v=STSv1; id=')
+
+
+def test_a_long_text_is_made_of_short_strings() -> None:
+    """No character-string has more than 255 octets, and together they are the text."""
+    line = f"{key_record('example.org', 's1', RSA)}"
+    strings = re.findall(r'"([^"]*)"', line)
+    assert line.startswith("s1._domainkey.example.org. IN TXT ")
+    assert max(map(len, strings)) <= 255
+    assert "".join(strings) == RSA
 
 
 def test_services_that_nobody_reaches_are_said_to_be_none() -> None:

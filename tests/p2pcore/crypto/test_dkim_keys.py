@@ -1,20 +1,12 @@
 """Keys for DKIM and the record that publishes them."""
 
 import base64
-import re
 from collections.abc import Callable
 
 import dkim
 import pytest
 
-from p2pcore.crypto.dkim_keys import (
-    DkimPrivate,
-    DkimPublic,
-    dkim_record,
-    make_dkim_key,
-    make_ed25519_dkim_key,
-    zone_line,
-)
+from p2pcore.crypto.dkim_keys import DkimPrivate, DkimPublic, dkim_record, make_dkim_key, make_ed25519_dkim_key
 from p2pcore.crypto.tls import make_server_certificate
 from p2pcore.errors import Malformed
 
@@ -56,16 +48,6 @@ def test_rubbish_is_not_a_strangers_key(kind: str) -> None:
     for octets in (b"", b"x" * 31, b"\x30\x00", make_server_certificate(["mx.example.org"])[0], b"x" * 100_000):
         with pytest.raises(Malformed):
             DkimPublic.read(kind, octets)
-
-
-def test_the_zone_line_is_made_of_short_strings() -> None:
-    """No character-string has more than 255 octets, and together they are the record."""
-    key = make_dkim_key()
-    line = zone_line("s1", "example.org", key)
-    strings = re.findall(r'"([^"]*)"', line)
-    assert line.startswith("s1._domainkey.example.org. IN TXT ")
-    assert max(map(len, strings)) <= 255
-    assert "".join(strings) == dkim_record(key)
 
 
 def test_something_else_is_not_a_key() -> None:
