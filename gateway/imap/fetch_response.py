@@ -6,6 +6,7 @@ octets cannot be read after the first have left (a damaged file), the response c
 broken off.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
@@ -108,14 +109,18 @@ class FetchResponse:
         if place is None:
             self._put(section.label + b" NIL")  # nstring: the message has no such part
         elif section.fields:
-            header = await self._read_header(place)
-            exclude = section.text == "HEADER.FIELDS.NOT"
-            data = partial(sendable(choose_fields(header, section.fields, exclude=exclude)), section)
+            data = partial(sendable(await self._chosen(section, await self._read_header(place))), section)
             self._put(b"%s {%d}\r\n%s" % (section.label, len(data), data))
         else:
             offset, length = place
             skipped, length = _partial_range(length, section.partial)
             await self._range(section.label + b" {%d}\r\n", offset + skipped, length, text=True)
+
+    async def _chosen(self, section: Section, header: bytes) -> bytes:
+        exclude = section.text == "HEADER.FIELDS.NOT"
+        if len(header) <= params.BODY_PIECE:
+            return choose_fields(header, section.fields, exclude=exclude)
+        return await asyncio.to_thread(choose_fields, header, section.fields, exclude=exclude)
 
     async def _read_header(self, place: tuple[int, int]) -> bytes:
         if self._header is None or self._header[0] != place:

@@ -5,6 +5,7 @@ words (RFC 2047) stay encoded.
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -53,21 +54,21 @@ class _Lexeme:
 _GROUP_END = Address(None, None, None, None)
 
 
-def parse_addresses(value: bytes) -> tuple[Address, ...]:
-    """The addresses and groups of an unfolded field body, in order."""
-    simple = simple_addresses(value)
-    return _Parser().parse(value) if simple is None else simple
+def parse_addresses(value: bytes, most: int = sys.maxsize) -> tuple[Address, ...]:
+    """The addresses and groups of an unfolded field body, in order: the first `most`, and the end of an open group."""
+    simple = simple_addresses(value, most)
+    return _Parser().parse(value, most) if simple is None else simple
 
 
-def simple_addresses(value: bytes) -> tuple[Address, ...] | None:
-    """The addresses of an unfolded field body that is nothing but _SIMPLE ones, and so has one reading; else None."""
+def simple_addresses(value: bytes, most: int = sys.maxsize) -> tuple[Address, ...] | None:
+    """The first `most` addresses of an unfolded field body if all up to there are _SIMPLE: one reading; else None."""
     found: list[Address] = []
     position = 0
     while (match := _SIMPLE.match(value, position)) is not None:
         quoted, atoms, local, domain, bare_local, bare_domain, comma = match.groups()
         name = quoted if atoms is None else _BLANKS.sub(b" ", atoms)
         found.append(Address(name or None, None, local or bare_local, domain or bare_domain))
-        if not comma:
+        if not comma or len(found) >= most:
             return tuple(found)
         position = match.end()
     return None
@@ -138,8 +139,10 @@ class _Parser:
         self.in_route = False
         self.comment: bytes | None = None
 
-    def parse(self, value: bytes) -> tuple[Address, ...]:
+    def parse(self, value: bytes, most: int) -> tuple[Address, ...]:
         for lexeme in _lexemes(value):
+            if len(self.found) >= most:
+                break
             if lexeme.kind == "comment":
                 self.comment = lexeme.text
             elif lexeme.kind == "word":

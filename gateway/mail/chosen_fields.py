@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from functools import lru_cache
+from io import BytesIO
 from typing import Final
 
 _CR: Final = 0x0D
@@ -38,18 +39,18 @@ def choose_fields(header: bytes, names: Collection[bytes], *, exclude: bool) -> 
         # RFC 3501 §6.4.5: the delimiting blank line is in all header fetches
         return (fields[1:] + b"\n" if fields else b"") + (b"\r\n" if lines[end + 1] == _CR else b"\n")
     wanted = frozenset(name.upper() for name in names)
-    chosen: list[bytes] = []
+    chosen = BytesIO()
     taking = False
-    for line in _lines(header):
+    for line in BytesIO(header):  # ended by LF only: a bare CR stays inside its line
         if line in (b"\r\n", b"\n"):
-            chosen.append(line)  # RFC 3501 §6.4.5: the delimiting blank line is in all header fetches
+            chosen.write(line)  # RFC 3501 §6.4.5: the delimiting blank line is in all header fetches
             break
         if line[:1] not in (b" ", b"\t"):
             name, colon, _ = line.partition(b":")
             taking = ((name.rstrip(b" \t").upper() in wanted) if colon else False) != exclude
         if taking:
-            chosen.append(line)
-    return b"".join(chosen)
+            chosen.write(line)
+    return chosen.getvalue()
 
 
 def _empty_line(lines: bytes) -> int:
@@ -66,10 +67,3 @@ def _fields_named(names: tuple[bytes, ...]) -> re.Pattern[bytes] | None:
         return None
     listed = b"|".join(re.escape(name) for name in names)
     return re.compile(rb"\n(?:%s)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*" % listed, re.IGNORECASE)
-
-
-def _lines(header: bytes) -> list[bytes]:
-    """Lines ended by LF only, so that a bare CR stays inside its line."""
-    lines = [line + b"\n" for line in header.split(b"\n")]
-    last = lines.pop()
-    return lines if last == b"\n" else [*lines, last[:-1]]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gateway.mail.mime_header import fields_named
 
+FROM_READ = 8 << 10  # octets of all From fields whose authors are looked at; nobody's are longer
 HEADER_READ = 256 << 10  # octets of a message searched for the end of its header; nobody's header is longer
 
 

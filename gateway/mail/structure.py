@@ -28,6 +28,7 @@ Content = bytes | mmap.mmap
 
 MAX_DEPTH: Final = 50
 MAX_PARTS: Final = 1_000
+MAX_ADDRESSES: Final = 10_000  # of the message's ENVELOPE, and again of all that are nested in it together
 MAX_FALSE_DELIMITERS: Final = 10_000  # lines that begin like a delimiter and are none, per message
 ROOT_HEADER: Final = 256 * 1024  # octets of the message's header that are considered
 PART_HEADER: Final = 64 * 1024  # the same for a part
@@ -88,36 +89,12 @@ def parse(content: Content, prefix: bytes = b"") -> Structure:
     """The structure of the message `prefix` + `content`, where `prefix` is whole header fields (trace) or empty."""
     scanned = _Scan(content, prefix).entity(0, len(content), 0)
     return Structure(
-        envelope(scanned.fields),
+        _Envelopes().of(scanned.fields),
         scanned.body,
         scanned.bodystructure,
         scanned.part,
         scanned.part.header_length,
         scanned.fields.get(b"date"),
-    )
-
-
-def envelope(fields: dict[bytes, bytes]) -> bytes:
-    """ENVELOPE of the fields found by `mime_header.reported_fields` (RFC 9051 §7.5.2)."""
-    get = fields.get
-    sender_default = wire(parse_addresses(get(b"from", b"")))
-
-    def addresses(name: bytes, absent: bytes = b"NIL") -> bytes:
-        value = get(name)
-        return (wire(parse_addresses(value)) if value else absent) or absent
-
-    sender, reply_to = addresses(b"sender", sender_default), addresses(b"reply-to", sender_default)
-    return b"(%b %b %b %b %b %b %b %b %b %b)" % (
-        nstring(get(b"date")),
-        nstring(get(b"subject")),
-        sender_default,
-        sender,
-        reply_to,
-        addresses(b"to"),
-        addresses(b"cc"),
-        addresses(b"bcc"),
-        nstring(get(b"in-reply-to")),
-        nstring(get(b"message-id")),
     )
 
 
@@ -131,6 +108,37 @@ def unpack_part(packed: bytes) -> Part:
     return msgspec.msgpack.decode(packed, type=Part)
 
 
+class _Envelopes:
+    """Makes ENVELOPEs that have MAX_ADDRESSES together: each is many times the octets that it takes in a field."""
+
+    def __init__(self) -> None:
+        self._room = MAX_ADDRESSES
+
+    def of(self, fields: dict[bytes, bytes]) -> bytes:
+        """ENVELOPE of the fields found by `mime_header.reported_fields` (RFC 9051 §7.5.2)."""
+        get = fields.get
+        author = self._addresses(get(b"from"), b"NIL")
+        return b"(%b %b %b %b %b %b %b %b %b %b)" % (
+            nstring(get(b"date")),
+            nstring(get(b"subject")),
+            author,
+            self._addresses(get(b"sender"), author),
+            self._addresses(get(b"reply-to"), author),
+            self._addresses(get(b"to"), b"NIL"),
+            self._addresses(get(b"cc"), b"NIL"),
+            self._addresses(get(b"bcc"), b"NIL"),
+            nstring(get(b"in-reply-to")),
+            nstring(get(b"message-id")),
+        )
+
+    def _addresses(self, value: bytes | None, absent: bytes) -> bytes:
+        if not value:
+            return absent
+        found = parse_addresses(value, self._room) if self._room else ()
+        self._room = max(self._room - len(found), 0)
+        return wire(found)
+
+
 class _Scan:
     """The scan of one message and what it may still spend."""
 
@@ -141,6 +149,7 @@ class _Scan:
         self.parts = 1
         self.false_delimiters = 0
         self.header_octets = ALL_HEADERS
+        self.nested_envelopes = _Envelopes()
 
     def entity(self, start: int, end: int, depth: int, default: tuple[str, str, Params] = _PLAIN) -> _Scanned:
         """A message or body part in content[start:end]."""
@@ -179,7 +188,7 @@ class _Scan:
             md5=fields.get(b"content-md5"),
             location=fields.get(b"content-location"),
             children=tuple(child.part for child in children),
-            envelope=envelope(children[0].fields) if nested else None,
+            envelope=self.nested_envelopes.of(children[0].fields) if nested else None,
         )
         return _Scanned(part, *_wire(part, children), fields)
 
@@ -230,11 +239,11 @@ class _Scan:
                 position = found + 1
                 continue
             if start is not None:
+                if match[1] is None and self.parts >= MAX_PARTS:
+                    break  # the part that is open has the rest
                 last = found - 1 if found > start and content[found - 1 : found] == b"\r" else found
                 ranges.append((start, max(start, last)))
             if match[1] is not None:
-                return ranges
-            if self.parts >= MAX_PARTS and start is not None:
                 return ranges
             self.parts += 1
             start = match.end()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway.mail.address_list import has_one_reading, parse_addresses, spelled
 from gateway.mail.envelope import Body
+from gateway.mail.header_section import FROM_READ
 from gateway.mail.mime_header import all_fields
 from gateway.mail.outgoing import NewRecipient, Ret
 from gateway.mail.trace import date_time
@@ -99,11 +100,14 @@ def complete_header(header: bytes, now: int, message_id: str) -> bytes:
 def check_authors(header: bytes, addresses: Collection[str]) -> None:
     """Refuse a header whose From names anybody whose canonical address is not among `addresses` (RFC 6409 §6.1).
 
-    Raises Malformed where there is not exactly one From with at least one address, NotAuthorised.
+    Raises Malformed where there is not exactly one From with at least one address, or it is longer than her recipients
+    read; NotAuthorised.
     """
     fields = [value for name, value in all_fields(header) if name.lower() == b"from"]
     if len(fields) != 1:  # RFC 5322 §3.6
         raise Malformed("the header needs exactly one From field")
+    if len(fields[0]) > FROM_READ:
+        raise Malformed("the From field is too long")
     authors = [address for address in parse_addresses(fields[0]) if address.host is not None]
     if not authors:
         raise Malformed("From names nobody")

@@ -57,6 +57,9 @@ SEARCH_CANDIDATES: Final = 1_000_000
 SEARCH_CHUNK: Final = 256 * KIB
 """Encoded octets of a text part decoded at a time."""
 
+SEARCH_HELD: Final = 64 * KIB
+"""Octets that a charset's decoder may hold back: UTF-7 does with a shifted run, and reads it anew with each piece."""
+
 FOLDED_RUN: Final = 4 * KIB
 """Characters without an ASCII one among them, after which text is folded piece by piece all the same."""
 

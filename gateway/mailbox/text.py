@@ -5,14 +5,17 @@ Parts are decoded piece by piece, so a large one is never whole in memory.
 
 import binascii
 import codecs
+import encodings
+import pkgutil
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from encodings.aliases import aliases
 from typing import Final
 
 from gateway.mail.mime_header import all_fields, parameter
 from gateway.mail.structure import Part
-from gateway.mailbox.params import FOLDED_RUN, SEARCH_CHUNK
+from gateway.mailbox.params import FOLDED_RUN, SEARCH_CHUNK, SEARCH_HELD
 from gateway.mailbox.transfer import Base64, Identity, transfer_decoder
 
 ReadRange = Callable[[int, int], bytes]
@@ -20,6 +23,9 @@ ReadRange = Callable[[int, int], bytes]
 
 _ENCODED_WORDS = re.compile(rb"(?:=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=\s*)+")
 _ENCODED_WORD = re.compile(rb"=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?\s]*)\?=")
+_CODECS: Final = frozenset(module.name for module in pkgutil.iter_modules(encodings.__path__)) | aliases.keys()
+"""What Python is asked for. It remembers every name that it ever was, also those that it does not know."""
+
 _NOT_CHARSETS: Final = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
 """Codecs that Python calls text encodings and mail does not."""
 
@@ -78,6 +84,8 @@ def part_text(part: Part, read: ReadRange) -> Iterator[str]:
     octets = _transfer_decoded(part.encoding, _chunks(part, read))
     for piece in octets:
         yield _decoded(decoder, piece, False)
+        if len(decoder.getstate()[0]) > SEARCH_HELD:
+            yield _decoded(decoder, b"", True)
     yield _decoded(decoder, b"", True)
 
 
@@ -113,9 +121,10 @@ def folded_pieces(pieces: Iterable[str]) -> Iterator[str]:
 def charset_decoder(label: bytes | None) -> codecs.IncrementalDecoder:
     """The decoder of a charset label; unknown ones and US-ASCII read as UTF-8, and octets that are none as Latin-1."""
     name = ""
-    if label is not None:
+    wanted = encodings.normalize_encoding((label or b"").decode("ascii", "replace").strip().lower())
+    if wanted in _CODECS:
         try:
-            found = codecs.lookup(label.decode("ascii").strip())
+            found = codecs.lookup(wanted)
             b" ".decode(found.name, "ignore")  # LookupError where it is no text encoding ("zip")
             if found.name not in _NOT_CHARSETS and found.name != "ascii":
                 name = found.name

@@ -4,6 +4,7 @@ import hashlib
 import re
 
 from gateway.mail.address_list import parse_addresses, spelled
+from gateway.mail.header_section import FROM_READ
 from gateway.mail.mime_header import fields_named
 from p2pcore.crypto.certificate_parsing import Certificate
 from p2pcore.errors import Malformed, NotAuthorised
@@ -35,16 +36,17 @@ def keywords_for(
     """Return the keywords that a message deserves. Raises NotAuthorised where its signer may not have sent it.
 
     A gateway speaks for the outside world; a user only for her own addresses, in the reverse-path and in From.
-    `header` None: it is too long to be looked at, so nobody knows whom its From names. `compromised`: the signer's key
-    is in other hands, so its signature says nothing (docs/formats.md §4).
+    `header` None: it is too long to be looked at, so nobody knows whom its From names, as where that is longer than
+    FROM_READ. `compromised`: the signer's key is in other hands, so its signature says nothing (docs/formats.md §4).
     """
     if signer.role == "user":
         keywords = _keywords_for_user(notification, signer, header)
         return frozenset({UNVERIFIED}) if compromised else keywords
     check_trace(notification.trace)
-    if header is None or compromised:
+    fields = _from_fields(header)
+    if fields is None or compromised:
         return frozenset({UNVERIFIED})
-    authors = _authors(header)
+    authors = _authors(fields)
     vouched = _canonical(notification.verdicts.authenticated)
     foreign = all(not _within(author, domain) or author == vouched for author in authors)
     return frozenset() if foreign or _is_report(notification, authors) else frozenset({UNVERIFIED})
@@ -54,13 +56,14 @@ def _keywords_for_user(notification: Notification, signer: Certificate, header: 
     check_trace(notification.trace, USER_TRACE_FIELDS)
     if notification.verdicts != Verdicts():
         raise NotAuthorised(f"{signer.primary_address} signed verdicts, which only a gateway may")
-    if header is None:
-        raise NotAuthorised(f"{signer.primary_address} signed mail whose header is too long to find its From")
-    authors = _authors(header)
+    fields = _from_fields(header)
+    if fields is None:
+        raise NotAuthorised(f"{signer.primary_address} signed mail whose header or From is too long to be looked at")
+    authors = _authors(fields)
     for claimed in (notification.reverse_path, *authors):
         if claimed and _canonical(claimed) not in signer.addresses:
             raise NotAuthorised(f"{signer.primary_address} signed mail from {claimed}")
-    once = len(_from_fields(header)) == 1  # RFC 5322 §3.6
+    once = len(fields) == 1  # RFC 5322 §3.6
     return frozenset({SIGNED if authors and once else UNVERIFIED})
 
 
@@ -79,19 +82,25 @@ def duplicate_key(
     return hashlib.sha256(encode(key)).digest()
 
 
-def _authors(header: bytes) -> list[str]:
-    """Return every address of every From field, canonical where it can be."""
+def _authors(fields: list[bytes]) -> list[str]:
+    """Return every address of these From fields, canonical where it can be."""
     return [
         _canonical(spelled(address))
-        for value in _from_fields(header)
+        for value in fields
         for address in parse_addresses(value)
         if address.mailbox is not None and address.host is not None
     ]
 
 
-def _from_fields(header: bytes) -> list[bytes]:
-    """Let a bare CR end a line, as mail readers do: no From hides behind one."""
-    return fields_named(header.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), b"from")
+def _from_fields(header: bytes | None) -> list[bytes] | None:
+    """Return every From field's body; None where header or fields are too long: a small mail is judged on the loop.
+
+    A bare CR ends a line, as for mail readers: no From hides behind one.
+    """
+    if header is None:
+        return None
+    fields = fields_named(header.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), b"from")
+    return fields if sum(map(len, fields)) <= FROM_READ else None
 
 
 def _has_message_id(header: bytes) -> bool:

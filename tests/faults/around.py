@@ -16,7 +16,7 @@ import structlog
 from publicsuffixlist import PublicSuffixList
 
 from gateway.smtp import lookups, sender_policy
-from tests.faults.loop import OnLoop
+from tests.support.store_thread import OnLoop
 
 _MEMORY = Path("/dev/shm")  # where there is one: thousands of small databases are synced
 

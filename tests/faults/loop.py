@@ -36,16 +36,6 @@ class _Selector(selectors.DefaultSelector):
         return ready
 
 
-class OnLoop:
-    """A mailbox's thread whose jobs are done as an executor's are: by the loop, in their order."""
-
-    async def run(self, job: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(None, job)
-
-    def end(self) -> None:
-        """There is none to end."""
-
-
 class _Future(asyncio.Future[Any]):
     """Knows whose it is: it may fail, and be dropped, where nothing else tells."""
 

@@ -1,5 +1,7 @@
 """FETCH of more messages than are read at once, small and large, in memory and in files."""
 
+import threading
+
 import pytest
 
 from gateway.mail.chosen_fields import choose_fields
@@ -36,6 +38,24 @@ async def test_every_message_whole_and_in_order(site: Site, monkeypatch: pytest.
         )
         assert b"}\r\nSubject: message %d\r\n\r\n" % number in answer
         assert answer.endswith(b"<0> {3}\r\n" + message.partition(b"\r\n\r\n")[2][:3] + b")")
+
+
+async def test_a_long_header_holds_up_nobody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nested message may be nothing but header fields; they are chosen in a thread, for as long as it takes."""
+    threads: list[threading.Thread] = []
+
+    def noted(header: bytes, names: tuple[bytes, ...], *, exclude: bool) -> bytes:
+        threads.append(threading.current_thread())
+        return choose_fields(header, names, exclude=exclude)
+
+    monkeypatch.setattr("gateway.imap.fetch_response.choose_fields", noted)
+    fields = b"A: 1\r\n" + b"B: 2\r\n" * 50_000
+    multipart = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
+    await site.alice.append("INBOX", multipart + fields + b"\r\nx\r\n--b--\r\n", [], 0, 0)
+    client = await site.client(select="INBOX")
+    (answer,) = await client.ok("FETCH 1 BODY.PEEK[1.HEADER.FIELDS.NOT (B)]")
+    assert answer.endswith(b"{8}\r\nA: 1\r\n\r\n)")
+    assert threading.main_thread() not in threads
 
 
 async def test_seen_is_told_for_each(site: Site) -> None:

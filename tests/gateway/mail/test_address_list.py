@@ -92,6 +92,15 @@ def test_any_bytes(value: bytes) -> None:
     assert depth == 0
 
 
+@given(st.lists(_PIECES, max_size=30).map(b"".join), st.integers(1, 4))
+def test_so_many_and_no_more(value: bytes, most: int) -> None:
+    """Invariant: they are the first ones, and a group that is cut off ends."""
+    found = parse_addresses(value, most)
+    assert found[:most] == parse_addresses(value)[:most]
+    assert len(found) <= most + 1
+    assert sum(1 if address.mailbox is not None else -1 for address in found if address.host is None) == 0
+
+
 _PARTS = [
     "a@b.example",
     "Joe Q",

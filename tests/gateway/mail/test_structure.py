@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mail.structure import (
+    MAX_ADDRESSES,
     MAX_DEPTH,
     MAX_PARTS,
     Part,
@@ -267,6 +268,8 @@ class TestLimits:
         message = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\nx\r\n" * 3000
         found = parse(message)
         assert len(found.root.children) <= MAX_PARTS
+        last = found.root.children[-1]
+        assert last.body_offset + last.body_length == len(message)
         assert len(found.bodystructure) < 200_000
 
     def test_false_delimiters(self) -> None:
@@ -281,6 +284,14 @@ class TestLimits:
         form = read_whole(parse(header + b"\r\n").envelope)
         assert isinstance(form, list)
         assert [len(addresses) for addresses in form[2:7]] == [1] * 5
+
+    def test_addresses(self) -> None:
+        """Two octets of a field become sixty of ENVELOPE: of the message and of all those inside, so many are shown."""
+        field = b"From: " + b"a," * 32_000 + b"\r\n\r\n"
+        found = parse((b"Content-Type: message/rfc822\r\n" + field) * 15 + b"x")
+        for wire in (found.envelope, found.bodystructure):
+            read_whole(wire)
+            assert wire.count(b'(NIL NIL "a" "")') == 3 * MAX_ADDRESSES
 
     def test_header_without_end(self) -> None:
         """A message that is all header has an empty body."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.mail.header_section import FROM_READ
 from gateway.mail.submission import MAX_HEADER, HeaderRewriter, check_authors, complete_header, is_among
 from p2pcore.errors import Malformed, NotAuthorised
 
@@ -151,6 +152,14 @@ def test_exactly_one_from(header: str) -> None:
     """None, an empty one and a second one are refused, wherever readers would see the header end."""
     with pytest.raises(Malformed):
         check_authors(f"{header}\r\n\r\n".encode(), HERS)
+
+
+def test_a_from_field_that_recipients_would_not_read() -> None:
+    """What her recipients' agents would refuse is refused at once."""
+    fits = b"From: alice@example.org," + b" " * (FROM_READ - 38) + b"al@example.org"
+    check_authors(fits + b"\r\n\r\n", HERS)
+    with pytest.raises(Malformed, match="too long"):
+        check_authors(fits + b",al@example.org\r\n\r\n", HERS)
 
 
 @given(st.binary(max_size=60))

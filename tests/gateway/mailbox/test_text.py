@@ -1,6 +1,8 @@
 """Text as SEARCH sees it."""
 
 import base64
+import codecs
+import encodings
 import quopri
 
 import pytest
@@ -94,6 +96,34 @@ def test_pieces(text: str, encoding: str, chunk: int) -> None:
         pieces = part_text(part, lambda offset, length: whole[offset : offset + length])
         needle = folded(text[len(text) // 3 :])
         assert any(needle in window for window in windows(pieces, len(needle)))
+
+
+def test_an_open_run_is_not_read_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UTF-7 gives nothing of a shifted run before its end: one that never ends is read twice, and found."""
+    read = 0
+
+    def counted(octets: bytes, errors: str, final: bool) -> tuple[str, int]:
+        nonlocal read
+        read += len(octets)
+        return codecs.utf_7_decode(octets, errors, final)
+
+    monkeypatch.setattr("encodings.utf_7.IncrementalDecoder._buffer_decode", staticmethod(counted))
+    monkeypatch.setattr(text_module, "SEARCH_CHUNK", 64)
+    monkeypatch.setattr(text_module, "SEARCH_HELD", 63)
+    body = b"+" + base64.b64encode("日本語".encode("utf-16be")) * 2_000
+    assert "日本語" * 5 in decoded(message("7bit", "utf-7", body))
+    assert read < 3 * len(body)
+
+
+def test_labels_leave_nothing_behind() -> None:
+    """Python remembers every label that it is asked for, known or not: a stranger's words would fill the memory."""
+    header_text(b"=?utf8?q?a?= =?utf-8?q?a?=")
+    before = len(encodings._cache)
+    words = [
+        b"=?%b?q?=C3=BC?= " % label for number in range(9) for label in (b"x%d" % number, b"utf%b8" % (b"-" * number))
+    ]
+    assert header_text(b"".join(words)).strip() == "ü" * len(words)
+    assert len(encodings._cache) == before
 
 
 @given(st.binary(max_size=100), st.sampled_from(["base64", "quoted-printable"]), st.text(max_size=8))

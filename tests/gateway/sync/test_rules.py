@@ -42,6 +42,8 @@ def judged_for_user(header: bytes | None, **changed: Any) -> frozenset[str]:
         (b"X: y\nFrom: alice@example.org\r\n", {}, True),
         (b"From: anybody@example.org.example.net\r\n", {}, False),
         (None, {}, True),
+        (b"From: " + b"bob@example.net," * 1_000 + b"\r\n", {}, True),
+        (b"From: bob@example.net\r\n" * 1_000, {}, True),
         (b"From: alice@example.org\r\n", {"verdicts": Verdicts(authenticated="alice@example.org")}, False),
         (b"From: bob@example.org\r\n", {"verdicts": Verdicts(authenticated="alice@example.org")}, True),
         (b"From: MAILER-DAEMON@example.org\r\n", {"reverse_path": "", "verdicts": Verdicts()}, False),
@@ -83,6 +85,7 @@ def test_signed_by_its_author(header: bytes) -> None:
         (b"From: alice@example.org\r\n", {"verdicts": Verdicts(spf="pass")}),
         (b"From: alice@example.org\r\n", {"trace": b"Authentication-Results: x; spf=pass\r\n"}),
         (None, {}),
+        (b"From: " + b"alice@example.org," * 1_000 + b"\r\n", {}),
     ],
 )
 def test_user_may_not(header: bytes | None, changed: dict[str, Any]) -> None:
