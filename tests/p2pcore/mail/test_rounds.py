@@ -11,27 +11,33 @@ from p2pcore.mail.rounds import Rounds
 from p2pcore.sim.virtual_time import run_virtually
 
 
+class HeldWork:
+    """Work that its thread does not finish before `go_on` is set."""
+
+    def __init__(self) -> None:
+        self.rounds: list[list[int]] = []
+        self.started = asyncio.Event()
+        self.go_on = threading.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def __call__(self, jobs: Sequence[int]) -> Sequence[int | Exception]:
+        self.rounds.append(list(jobs))
+        self._loop.call_soon_threadsafe(self.started.set)
+        self.go_on.wait(10)
+        return list(jobs)
+
+
 async def test_jobs_that_come_during_a_round_share_the_next() -> None:
     """The first starts at once, alone; the other three make one round."""
-    rounds_done: list[list[int]] = []
-    started = asyncio.Event()
-    go_on = threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
-        rounds_done.append(list(jobs))
-        loop.call_soon_threadsafe(started.set)
-        go_on.wait(10)
-        return [10 * job for job in jobs]
-
+    work = HeldWork()
     rounds: Rounds[int, int] = Rounds(work, limit=100, name="test")
     first = asyncio.create_task(rounds.do(1))
-    await started.wait()
+    await work.started.wait()
     others = [asyncio.create_task(rounds.do(job)) for job in (2, 3, 4)]
     await asyncio.sleep(0)
-    go_on.set()
-    assert await asyncio.gather(first, *others) == [10, 20, 30, 40]
-    assert rounds_done == [[1], [2, 3, 4]]
+    work.go_on.set()
+    assert await asyncio.gather(first, *others) == [1, 2, 3, 4]
+    assert work.rounds == [[1], [2, 3, 4]]
 
 
 async def test_each_job_has_its_own_outcome_and_rounds_are_bounded() -> None:
@@ -105,28 +111,18 @@ async def test_a_round_that_is_stopped_before_its_work(turns: int) -> None:
 
 async def test_a_round_that_is_stopped_in_its_thread() -> None:
     """Who waits for it, or for the next one, is cancelled at once; whoever comes after that is served."""
-    rounds_done: list[list[int]] = []
-    started = asyncio.Event()
-    go_on = threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def work(jobs: Sequence[int]) -> Sequence[int | Exception]:
-        rounds_done.append(list(jobs))
-        loop.call_soon_threadsafe(started.set)
-        go_on.wait(10)
-        return list(jobs)
-
+    work = HeldWork()
     rounds: Rounds[int, int] = Rounds(work, limit=10, name="test")
     first = asyncio.create_task(rounds.do(1))
-    await started.wait()
+    await work.started.wait()
     second = asyncio.create_task(rounds.do(2))
     await asyncio.sleep(0)
     await rounds.stop()
     outcomes = await asyncio.gather(first, second, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 2
-    go_on.set()
+    work.go_on.set()
     assert await asyncio.wait_for(rounds.do(3), 10) == 3
-    assert rounds_done == [[1], [3]]
+    assert work.rounds == [[1], [3]]
 
 
 async def test_small_rounds_are_done_on_the_event_loop() -> None:
