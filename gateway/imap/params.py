@@ -27,6 +27,7 @@ FETCH_FIRST = 16  # of them in the first batch
 FETCH_PLANS = 64  # lists of items that are remembered; readers ask for a few again and again
 FETCH_REMEMBERED = 1 * KIB  # a longer list is not
 FETCH_OCTETS = 1 * MIB  # of small messages read at once
+FETCH_STRUCTURED = 32 * MIB  # of messages whose precomputed structures are held at once: some are five times as long
 NUMBERS_AT_ONCE = 4_096  # of a SEARCH response; a long one leaves in pieces
 WRITE_TIMEOUT = 300.0  # a client that takes nothing for so long is cut off
 

@@ -33,6 +33,7 @@ MAX_FALSE_DELIMITERS: Final = 10_000  # lines that begin like a delimiter and ar
 ROOT_HEADER: Final = 256 * 1024  # octets of the message's header that are considered
 PART_HEADER: Final = 64 * 1024  # the same for a part
 ALL_HEADERS: Final = 1024 * 1024  # and for all of them together
+STRUCTURED: Final = ROOT_HEADER + ALL_HEADERS  # octets of a message that its structure is made of, at most
 _LINES_AT_ONCE: Final = 1024 * 1024
 
 _EMPTY_LINE = re.compile(rb"\n\r?\n")

@@ -13,6 +13,7 @@ from gateway.imap.lexer import Lexer
 from gateway.imap.resync import known_ranges, vanished, vanished_responses
 from gateway.imap.sequence_sets import SequenceSet
 from gateway.imap.session import Done, Session
+from gateway.mail.structure import STRUCTURED
 from gateway.mailbox.errors import NoSuchMessage
 from gateway.mailbox.model import SEEN, MessageRow
 from gateway.mailbox.params import CONTENT_IN_ROW
@@ -69,14 +70,17 @@ class Fetch:
             await session.channel.flush(params.FLUSH_ABOVE)
 
     def _batches(self, uids: Sequence[int], rows: Mapping[int, MessageRow]) -> Iterator[Sequence[int]]:
-        """At most FETCH_BATCH messages at a time, and where their bodies are read FETCH_OCTETS of small ones."""
-        bodies = self.plan.octets == "all"
+        """At most FETCH_BATCH messages at a time, and not more octets of them than the store may give at once."""
+        if self.plan.octets == "all":
+            of_each, together = CONTENT_IN_ROW, params.FETCH_OCTETS  # what is larger is not read at once
+        else:
+            of_each, together = STRUCTURED, params.FETCH_STRUCTURED
         batch: list[int] = []
         held = 0
         most = params.FETCH_FIRST  # so that the first response does not wait for many others
         for uid in uids:
-            size = min(rows[uid].size, CONTENT_IN_ROW) if bodies else 0  # what is larger is not read at once
-            if batch and (len(batch) >= most or held + size > params.FETCH_OCTETS):
+            size = min(rows[uid].size, of_each)
+            if batch and (len(batch) >= most or held + size > together):
                 yield batch
                 batch, held, most = [], 0, params.FETCH_BATCH
             batch.append(uid)

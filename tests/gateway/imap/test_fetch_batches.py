@@ -1,11 +1,14 @@
 """FETCH of more messages than are read at once, small and large, in memory and in files."""
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from gateway.mail.chosen_fields import choose_fields
 from gateway.mailbox.database import Transaction
+from gateway.mailbox.message_calls import MessageCalls
+from gateway.mailbox.model import Octets, Precomputed
 from tests.gateway.imap.conftest import Site
 
 SIZES = (10, 70_000, 3_000, 200_000, 40_000)
@@ -38,6 +41,29 @@ async def test_every_message_whole_and_in_order(site: Site, monkeypatch: pytest.
         )
         assert b"}\r\nSubject: message %d\r\n\r\n" % number in answer
         assert answer.endswith(b"<0> {3}\r\n" + message.partition(b"\r\n\r\n")[2][:3] + b")")
+
+
+@pytest.mark.parametrize("items", ["ENVELOPE", "BODYSTRUCTURE"])
+async def test_structures_of_few_large_messages_are_held_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch, items: str
+) -> None:
+    """A structure may be longer than its message: the messages of a batch are bounded by their octets too."""
+    asked: list[int] = []
+
+    async def noted(
+        store: MessageCalls, mailbox_id: int, uids: Sequence[int], octets: Octets
+    ) -> dict[int, Precomputed]:
+        asked.append(sum(len(_message(uid - 1)) for uid in uids) if len(uids) > 1 else 0)
+        return await precomputed(store, mailbox_id, uids, octets)
+
+    precomputed = MessageCalls.precomputed
+    monkeypatch.setattr(MessageCalls, "precomputed", noted)
+    monkeypatch.setattr("gateway.imap.params.FETCH_STRUCTURED", 150_000)
+    await _filled(site)
+    client = await site.client(select="INBOX")
+    answers = await client.ok(f"FETCH 1:* {items}")
+    assert [int(answer.split()[1]) for answer in answers] == list(range(1, COUNT + 1))
+    assert 0 < max(asked) <= 150_000
 
 
 async def test_a_long_header_holds_up_nobody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
