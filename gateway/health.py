@@ -30,6 +30,13 @@ def of_clock(skew: int) -> list[str]:
     return [f"this machine's clock is {-skew / 1_000:+.0f} s from the other nodes': set it right"]
 
 
+def of_gateways(address: str, waiting: int, why: str) -> list[str]:
+    """Return what to say where `waiting` messages of a user reach no gateway; `why` is what her outbox met."""
+    if not waiting:
+        return []
+    return [f"{address}: no gateway can be reached, and messages wait for one ({waiting}): {why}"]
+
+
 def of_directory(record: DomainRecord | None, last_head: int, started: int, now: int) -> list[str]:
     """Return what the directory's silence means; `last_head` is when it last spoke (0: never since `started`)."""
     warnings = []

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from gateway import health
 from gateway.accounts import Account
 from gateway.backups import outbox_key
 from gateway.mail.header_section import HEADER_READ, header_of, message_id
@@ -85,13 +86,16 @@ class Outboxes:
             released.append(address)
         return released
 
-    def warnings(self) -> list[str]:
-        """Return what `status` should say of outboxes that are held."""
-        return [
+    async def warnings(self) -> list[str]:
+        """Return what `status` should say of outboxes that are held, or reach no gateway."""
+        warnings = [
             f"{address}: her mailbox is new or from a backup, so her outbox is held; look at it (`p2pmail queue list`),"
             " take out what was sent before (`p2pmail queue remove`), then `p2pmail queue release`"
             for address in self._held
         ]
+        for address, outbox in self.all.items():
+            warnings += health.of_gateways(address, *await outbox.unreached())
+        return warnings
 
     def _nodes_came(self) -> None:
         for outbox in self._open.values():

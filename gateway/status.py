@@ -76,7 +76,7 @@ class Status:
         report["accounts"] = [await self._account(account) for account in self._accounts.all]
         further = [await each.report({}) for each in self._further]
         report["also"] = [each["domain"] for each in further]
-        report["warnings"] = self._warnings(replication) + [
+        report["warnings"] = await self._warnings(replication) + [
             f"{each['domain']}: {warning}" for each in further for warning in each["warnings"]
         ]
         return report
@@ -92,7 +92,7 @@ class Status:
         mailboxes, messages = await account.store.counts()
         return {"address": account.address, "mailboxes": mailboxes, "messages": messages}
 
-    def _warnings(self, replication: tuple[int, int]) -> list[str]:
+    async def _warnings(self, replication: tuple[int, int]) -> list[str]:
         k, w = replication
         names, known = self._network.names, len(self._network.substrate.known())
         warnings = health.of_copies(k, w, known)
@@ -103,7 +103,7 @@ class Status:
         if names is not None:
             warnings += health.of_directory(names.record, names.last_head, self._started, self._network.clock())
         warnings += [f"{address}: her account is not running: {why}" for address, why in self._agents.failed.items()]
-        return warnings + self._outboxes.warnings() + self._renewals.warnings()
+        return warnings + await self._outboxes.warnings() + self._renewals.warnings()
 
 
 def too_few_copies(k: int, up: float, called_for: int, known: int) -> str:

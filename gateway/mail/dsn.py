@@ -15,6 +15,7 @@ from gateway.mail.trace import date_time
 
 Action = Literal["failed", "delayed", "relayed", "delivered", "expanded"]
 
+EXPIRED: Final = "5.4.7"  # RFC 3463 §3.5: delivery time expired; the diagnostic is of the last attempt
 MAX_RETURNED: Final = 256 * 1024  # octets of content that are returned whole; of a larger one its header section
 MAX_HEADER: Final = 64 * 1024  # octets of a header section that are returned
 MAX_DIAGNOSTIC: Final = 900  # octets of a reply that are shown: one line holds 998 (RFC 5322 §2.1.1)
@@ -117,11 +118,12 @@ def build(report: Report) -> bytes:
     explanation = _explanation(report).encode()
     status = _delivery_status(report).encode("ascii")
     returned_type, returned = _returned(report)
+    described = "Header of your message" if returned_type.endswith("-headers") else "Your message"
     boundary = _boundary(report.message_id, (explanation, status, returned))
     parts = [
         _part("text/plain; charset=utf-8", explanation, "Notification"),
         _part("message/delivery-status", status, "Delivery report"),
-        _part(returned_type, returned, "Undelivered message"),
+        _part(returned_type, returned, described),
     ]
     delimiter = f"--{boundary}".encode()
     body = b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts)
@@ -163,6 +165,8 @@ def _explanation(report: Report) -> str:
             if each.diagnostic:
                 by = f"{_line(each.remote)} said: " if each.remote else ""
                 lines.append(f"    {by}{_line(each.diagnostic)}")
+            if each.status == EXPIRED:
+                lines.append("    the time for trying is over")
             if action == "delayed" and each.retry_until:
                 lines.append(f"    trying ends on {date_time(each.retry_until)}")
         lines.append("")

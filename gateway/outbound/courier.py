@@ -177,6 +177,7 @@ class Courier:
     async def _open(self, target: Target, tls: _Tls) -> Session:
         """Connect and introduce ourselves. Raises NotDelivered (always temporary), _NoTls."""
         timeout = self._timeouts.command / 1_000
+        where = f"{target.host} [{target.address}]:{target.port}"
         client = aiosmtplib.SMTP(
             hostname=_tls_name(target), local_hostname=self._hostname, timeout=timeout, start_tls=False
         )
@@ -190,10 +191,11 @@ class Courier:
             session = Session(client, target, self._timeouts, _cipher(client))
         except aiosmtplib.SMTPResponseException as refusal:
             reply = parse_reply(refusal.code, refusal.message)
+            if reply.code < 0:  # aiosmtplib's own word for what is no reply
+                raise NotDelivered(reply.status, f"{where}: {refusal.message}") from refusal
             # Another host, or this one later, may well take it: a refusal of the connection says nothing of the mail
             raise NotDelivered(f"4{reply.status[1:]}", reply.text, target.host) from refusal
         except FAILURES as error:
-            where = f"{target.host} [{target.address}]:{target.port}"
             raise NotDelivered(_NO_ANSWER, f"{where}: {str(error) or type(error).__name__}") from error
         finally:
             if session is None:

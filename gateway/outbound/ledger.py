@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 
-from gateway.mail.dsn import Action, wanted
+from gateway.mail.dsn import EXPIRED, Action, wanted
 from gateway.mail.outgoing import NewItem
 from gateway.outbound import params
 from gateway.outbound.database import Database
@@ -119,8 +119,7 @@ class Ledger:
         if attempt.outcome == "deferred":
             again = self._schedule.next_attempt(item.accepted, now, recipient.attempts + 1, jitter)
             if again is None:
-                state, action = "failed", "failed"
-                status = "5.4.7"  # RFC 3463 §3.5: delivery time expired
+                state, action, status = "failed", "failed", EXPIRED
             else:
                 next_attempt = again
                 warned = self._schedule.is_delayed(item.accepted, now)

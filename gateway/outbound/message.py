@@ -60,12 +60,10 @@ def sendable(content: bytes, *, eight_bit: bool) -> bytes:
 
     What cannot be converted keeps its 8-bit octets, and the session refuses it.
     """
-    if not content.endswith(b"\r\n"):
-        content += b"\r\n"
     if not eight_bit:
         with suppress(Malformed):
-            return to_seven_bit(content)
-    return content
+            content = to_seven_bit(content)
+    return content if content.endswith(b"\r\n") else content + b"\r\n"
 
 
 def written(

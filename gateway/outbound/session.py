@@ -97,8 +97,9 @@ class Session:
                     may_be_stale = False
         except _Lost as lost:
             self.abort()
+            reason = f"{self.target.host}: {lost}"  # ours, the host has not said it (RFC 3464 §2.3.5)
             for each in message.recipients:
-                outcomes.setdefault(each.number, Attempt(each.number, "deferred", "4.4.2", str(lost), self.target.host))
+                outcomes.setdefault(each.number, Attempt(each.number, "deferred", "4.4.2", reason))
         return [outcomes[each.number] for each in message.recipients]
 
     async def quit(self) -> None:
@@ -119,23 +120,25 @@ class Session:
 
     def _acceptable(self, message: Message, outcomes: dict[int, Attempt]) -> list[QueuedRecipient]:
         """Return the recipients whom this host can take the message for; the others get their outcome."""
-        limit = size_limit(self._extensions.get("size", ""))
-        if 0 < limit < message.size:  # RFC 1870 §4
-            refusal = ("5.3.4", f"message of {message.size} octets, and the host takes {limit}")
-        elif message.body == "8BITMIME" and not self.takes_eight_bit:
-            refusal = ("5.6.3", "8-bit content that cannot be converted, and the host takes 7-bit only")  # RFC 6152 §3
-        else:
-            refusal = None
         waiting = []
         for each in message.recipients:
-            if refusal is not None:
-                outcomes[each.number] = Attempt(each.number, "failed", *refusal, self.target.host)
-            elif message.needs_utf8(each) and not self._offers("smtputf8"):
-                reply = "internationalised address or header, and the host takes ASCII only"
-                outcomes[each.number] = Attempt(each.number, "failed", "5.6.7", reply, self.target.host)
-            else:
+            refusal = self._unable(message, each)
+            if refusal is None:
                 waiting.append(each)
+            else:
+                outcomes[each.number] = Attempt(each.number, "failed", *refusal)
         return waiting
+
+    def _unable(self, message: Message, recipient: QueuedRecipient) -> tuple[str, str] | None:
+        """Return why this host cannot take the message for `recipient`, as status and reason; None: it can."""
+        host, limit = self.target.host, size_limit(self._extensions.get("size", ""))
+        if 0 < limit < message.size:  # RFC 1870 §4
+            return "5.3.4", f"message of {message.size} octets, and {host} takes {limit}"
+        if message.needs_utf8(recipient) and not self._offers("smtputf8"):  # RFC 6531 §3.5
+            return "5.6.7", f"internationalised address or header, and {host} takes ASCII only"
+        if message.body == "8BITMIME" and not self.takes_eight_bit:  # RFC 6152 §3
+            return "5.6.3", f"8-bit content that cannot be converted, and {host} takes 7-bit only"
+        return None
 
     async def _transaction(
         self, message: Message, batch: Sequence[QueuedRecipient], outcomes: dict[int, Attempt], *, may_be_stale: bool
@@ -247,7 +250,7 @@ class Session:
         """Return a refusal that came before the content's end; the connection cannot be used again. Raises _Lost."""
         reply = parse_reply(code, message)
         self.abort()
-        if not reply.permanent:
+        if reply.code < 400:
             raise _Lost(f"answered before the end of the content: {reply.text}")
         return reply
 

@@ -220,10 +220,10 @@ def _due(pending: Sequence[Recipient], now: int) -> list[Recipient]:
 
 
 def _given_up(outcome: Outcome) -> Outcome:
-    """The last attempt's deferral is a failure: 4.4.7 is RFC 3463's "delivery time expired"."""
+    """The last attempt's deferral is a failure."""
     if outcome.state != "pending":
         return outcome
-    return Outcome("failed", "5.4.7", outcome.reply, outcome.remote)
+    return Outcome("failed", dsn.EXPIRED, outcome.reply, outcome.remote)
 
 
 def _all_deferred(message: Message, recipients: Sequence[Recipient], error: Exception) -> dict[int, Outcome]:

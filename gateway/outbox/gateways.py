@@ -53,6 +53,7 @@ class GatewayDelivery:
         self._dialler = dialler
         self._clock = clock
         self._limits = limits
+        self.unreached: dict[str, str] = {}  # messages for which no gateway could be asked last time, and why
 
     async def deliver(self, message: Message, recipients: Sequence[Recipient]) -> dict[int, Outcome]:
         """Try all `recipients` once; gives each an outcome by number. Raises StoreError, OSError."""
@@ -66,7 +67,12 @@ class GatewayDelivery:
             sessions = _Sessions(stack, self._dialler)
             for group in groups.values():
                 await self._deliver(sessions, message, group)
-        return {number: outcome for group in groups.values() for number, outcome in group.outcomes.items()}
+        outcomes = {number: outcome for group in groups.values() for number, outcome in group.outcomes.items()}
+        self.unreached.pop(message.id, None)
+        for outcome in outcomes.values():
+            if outcome.unreached:
+                self.unreached[message.id] = outcome.reply
+        return outcomes
 
     async def _deliver(self, sessions: "_Sessions", message: Message, group: "_Group") -> None:
         """Try the gateways in turn until one has answered, or may have the message. Raises StoreError, OSError."""
@@ -78,11 +84,11 @@ class GatewayDelivery:
                 reached = True
                 await self._transact(session, message, group)
             except Unanswered as failure:  # nobody else is tried now
-                outcome = group.unreached(gateway, failure)
+                outcome = group.unreached(failure)
                 break
             except Unreachable as failure:
                 sessions.forget(gateway, failure)
-                outcome = group.unreached(gateway, failure)
+                outcome = group.unreached(failure)
             else:
                 return
         group.decide(replace(outcome, unreached=not reached))
@@ -188,10 +194,9 @@ class _Group:
         """Whether another gateway than this one may have the message for them, so that no refusal is believed here."""
         return self.parcel is not None and not self.parcel.only_with(gateway.hpke_key)
 
-    def unreached(self, gateway: GatewayInfo, failure: Unreachable) -> Outcome:
+    def unreached(self, failure: Unreachable) -> Outcome:
         """Return what a session that did not come about, or broke, means for them."""
-        text = f"{failure}; {_MAY_HAVE_IT}" if self.in_doubt else str(failure)
-        return Outcome("pending", failure.status, text, gateway.host)
+        return Outcome("pending", failure.status, f"{failure}; {_MAY_HAVE_IT}" if self.in_doubt else str(failure))
 
     def settle(self, outcomes: Mapping[int, Outcome]) -> None:
         """Note some recipients' outcomes."""

@@ -105,10 +105,10 @@ class Outbox:
         """Open the store and begin to deliver what is in it. Raises StoreLocked, StoreDamaged, OSError."""
         store = self._opened = await OutboxStore.open(self._directory, self._key, self._clock())
         network = NetworkDelivery(store, self._sender, self._router.domain, self._clock)
-        gateways = GatewayDelivery(store, self._gateways, self._dialler, self._clock, self._limits)
+        self._relaying = GatewayDelivery(store, self._gateways, self._dialler, self._clock, self._limits)
         direct = DirectDelivery(store, self._courier, self._router.domain) if self._courier else None
         self._probe = GatewayProbe(self._dialler, self._gateways, self._address, self._limits.check_timeout)
-        self._attempts = Attempts(store, self._router, network, gateways, direct, self._clock, self._limits)
+        self._attempts = Attempts(store, self._router, network, self._relaying, direct, self._clock, self._limits)
         self._filing = Filing(
             store,
             self._append_sent,
@@ -202,6 +202,14 @@ class Outbox:
     async def status(self) -> OutboxStatus:
         """Return the counts."""
         return await self._store.read(rows.status)
+
+    async def unreached(self) -> tuple[int, str]:
+        """Return how many messages wait because no gateway could be asked, and what the newest of them met."""
+        noted = dict(self._relaying.unreached)
+        waiting = await self._store.read(rows.waiting, noted)
+        for gone in noted.keys() - waiting:
+            self._relaying.unreached.pop(gone, None)
+        return len(waiting), next((why for message_id, why in reversed(noted.items()) if message_id in waiting), "")
 
     async def list(self) -> tuple[Message, ...]:
         """Return the oldest LISTED messages with their recipients' states, without small contents."""

@@ -1,5 +1,6 @@
 """The outbox's rows: each function is one step of the table in outbox.py, inside the caller's transaction."""
 
+import json
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
@@ -132,10 +133,13 @@ def catch_up(transaction: Transaction, now: int, until: int) -> None:
 
 
 def hasten(transaction: Transaction, now: int, pause: int) -> None:
-    """Make due what nodes or gateways of our own put off, or what nobody answered, `pause` after its last attempt."""
+    """Make due what nodes or gateways of our own put off, or what nobody answered, `pause` after its last attempt.
+
+    Not what a stranger's host may have, since the connection was lost there (4.4.2).
+    """
     transaction.connection.execute(
         "UPDATE recipients SET next_attempt = min(next_attempt, max(?1, last_attempt + ?2)) WHERE state = 'pending'"
-        " AND (injection NOT NULL OR parcel NOT NULL OR remote = '' OR status = '4.4.1')",
+        " AND (injection NOT NULL OR parcel NOT NULL OR (remote = '' AND status <> '4.4.2'))",
         (now, pause),
     )
 
@@ -216,6 +220,16 @@ def status(database: Database) -> OutboxStatus:
         " FROM recipients WHERE state = 'pending'"
     )
     return OutboxStatus(kept, waiting, pending, deferred, oldest)
+
+
+def waiting(database: Database, message_ids: Iterable[str]) -> set[str]:
+    """Return those of `message_ids` that have a recipient without an outcome."""
+    found = database.connection.execute(
+        "SELECT DISTINCT message_id FROM recipients"
+        " WHERE state = 'pending' AND message_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(message_ids)),),
+    )
+    return {message_id for (message_id,) in found}
 
 
 def _drop(transaction: Transaction, message_id: str) -> None:

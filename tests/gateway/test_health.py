@@ -38,6 +38,13 @@ def test_clock(skew: int, said: str) -> None:
     assert [said in warning for warning in health.of_clock(skew)] == [True] * bool(said)
 
 
+def test_gateways() -> None:
+    """Mail that waits for a gateway is said, with why it does; where none waits, it does not matter."""
+    assert health.of_gateways("bob@example.org", 0, "") == []
+    (warning,) = health.of_gateways("bob@example.org", 2, "no answer")
+    assert warning == "bob@example.org: no gateway can be reached, and messages wait for one (2): no answer"
+
+
 def test_a_directory_that_is_off_is_missed() -> None:
     """Two heads missed: revocations no longer arrive in time. A machine that has just started waits as long."""
     silent = health.SILENT_AFTER

@@ -12,6 +12,7 @@ from gateway.status import too_few_copies
 from p2pcore.client.availability import Availability, Estimate
 from p2pcore.directory.text_forms import from_text
 from p2pcore.records import Invitation
+from tests.gateway.outbox.world import OUTSIDE, submission
 from tests.gateway.sites import ALICE, BOB, PASSWORD
 
 
@@ -37,6 +38,20 @@ async def test_one_machine(site: Site) -> None:
             assert report["repair"].keys() >= {"requests", "octets_sent", "octets_received", "last"}  # type: ignore[attr-defined]
             assert report["accounts"] == [{"address": ALICE, "mailboxes": 6, "messages": 0}]
             assert any("k = 1" in warning for warning in report["warnings"])  # type: ignore[attr-defined]
+
+
+async def test_mail_that_reaches_no_gateway(site: Site) -> None:
+    """A user's mail to other domains waits for a gateway, and there is none."""
+    silent = Site.open(site.config_file, ("relay.listen=[]",))
+    await asyncio.to_thread(administer, silent, "user-add", address=ALICE, password=PASSWORD)
+    with silent.locked():
+        async with running(silent) as status:
+            outbox = status._outboxes.of(ALICE)
+            await outbox.accept(submission(OUTSIDE))
+            await outbox.settled()
+            report = await asked(silent, "status")
+    said = [warning for warning in report["warnings"] if warning.startswith(f"{ALICE}: no gateway can be reached")]  # type: ignore[attr-defined]
+    assert len(said) == 1
 
 
 async def test_accounts_come_and_go(site: Site) -> None:

@@ -110,6 +110,49 @@ def test_the_gravest_outcome_is_the_subject_and_every_recipient_is_listed() -> N
     assert [block["Action"] for block in blocks(message)[1:]] == ["relayed", "failed"]
 
 
+def test_each_recipient_is_told_whose_words_they_are() -> None:
+    """RFC 3464 §2.3.5, §2.3.6: Remote-MTA and "smtp" only where a host has said it, and so does the text."""
+    ours = RecipientStatus("y@none.example", "failed", "5.1.10", "domain none.example takes no mail (null MX)")
+    late = RecipientStatus("z@late.example", "delayed", "4.4.1", "450 4.2.0 later", "mx.late.example")
+    silent = RecipientStatus("w@remote.example", "failed", "5.4.7")
+    message = parsed(build(report(FAILED, ours, late, silent)))
+    told = [(each.get("Remote-MTA"), each.get("Diagnostic-Code")) for each in blocks(message)[1:]]
+    assert told == [
+        ("dns; mx.remote.example", "smtp; 550 5.1.1 no such user"),
+        (None, "x-p2pmail; domain none.example takes no mail (null MX)"),
+        ("dns; mx.late.example", "smtp; 450 4.2.0 later"),
+        (None, None),
+    ]
+    text = next(iter(message.iter_parts())).get_content()
+    assert [line.strip() for line in text.splitlines() if line.startswith("  ")] == [
+        "<x@remote.example>",
+        "mx.remote.example said: 550 5.1.1 no such user",
+        "<y@none.example>",
+        "domain none.example takes no mail (null MX)",
+        "<w@remote.example>",
+        "the time for trying is over",
+        "<z@late.example>",
+        "mx.late.example said: 450 4.2.0 later",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "full", "action", "described"),
+    [
+        (CONTENT, True, "failed", "Your message"),
+        (CONTENT, False, "failed", "Header of your message"),
+        ("Subject: Grüße\r\n\r\n".encode(), True, "failed", "Your message"),
+        ("Subject: Grüße\r\n\r\n".encode(), True, "delayed", "Header of your message"),
+        (CONTENT, True, "relayed", "Header of your message"),
+        (CONTENT, True, "delivered", "Header of your message"),
+    ],
+)
+def test_the_returned_part_is_called_what_it_is(content: bytes, full: bool, action: Action, described: str) -> None:
+    """Content-Description speaks of a message or its header, and not of a failure where there was none."""
+    message = parsed(build(report(replace(FAILED, action=action), content=content, full=full)))
+    assert list(message.iter_parts())[2]["Content-Description"] == described
+
+
 @pytest.mark.parametrize(
     ("action", "full", "size", "kind"),
     [

@@ -94,6 +94,26 @@ async def test_no_content_ends_the_data_early(mta: FakeMta, queue: Queue, conten
     assert mta.taken[0].content == (content if content.endswith(b"\r\n") else content + b"\r\n")
 
 
+@pytest.mark.parametrize("end", [b"", b"\r\n"])
+@pytest.mark.parametrize(
+    "entity",
+    [
+        b"text/plain\r\n\r\n" + b"hardly any 8-bit octets: \xff",
+        b"image/png\r\n\r\n\xff",
+        b"multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png\r\n\r\n\xff",
+        b"message/rfc822\r\n\r\nMIME-Version: 1.0\r\nContent-Type: image/png\r\n\r\n\xff",
+    ],
+)
+async def test_converted_content_ends_where_its_dot_is(mta: FakeMta, queue: Queue, entity: bytes, end: bytes) -> None:
+    """RFC 5321 §4.1.1.4: the dot is alone on its line behind base64, too, and what comes next is a command again."""
+    await queue.accept(new_item(content=b"MIME-Version: 1.0\r\nContent-Type: " + entity + end))
+    (unit,) = (await queue.claim(1)).units
+    (attempt,) = await delivered(mta, compose(unit, None, eight_bit=False))
+    assert attempt.outcome == "delivered"
+    assert mta.taken[0].content.isascii()
+    assert mta.commands[-1] == "QUIT"
+
+
 async def test_recipients_are_answered_one_by_one(mta: FakeMta) -> None:
     """One is refused for good, one for now, one gets the message: each has its own outcome."""
     mta.refusals = {"b@remote.example": "550 5.1.1 no such user", "c@remote.example": "450 4.2.0 later"}
@@ -127,11 +147,14 @@ async def test_refusals_are_final_or_not_by_their_code(
 
 @pytest.mark.parametrize("point", ["MAIL", "RCPT", "DATA", "content", "dot"])
 async def test_a_lost_connection_is_tried_again(mta: FakeMta, point: DropPoint) -> None:
-    """Wherever the remote hangs up, the outcome is a deferral; after the dot it says that it may have arrived."""
+    """Wherever the remote hangs up, the outcome is a deferral; after the dot it says that it may have arrived.
+
+    The host has said nothing, so the words are ours (RFC 3464 §2.3.5, §2.3.6), and name it."""
     mta.drop_at = point
     mta.extensions = []
     (attempt,) = await delivered(mta, message(content=LARGE))
-    assert (attempt.outcome, attempt.status) == ("deferred", "4.4.2")
+    assert (attempt.outcome, attempt.status, attempt.remote) == ("deferred", "4.4.2", "")
+    assert attempt.reply.startswith(f"mx{mta.port}.remote.example: connection lost ")
     assert ("may have arrived" in attempt.reply) == (point == "dot")
     assert len(mta.taken) == (1 if point == "dot" else 0)
 
@@ -152,32 +175,44 @@ async def test_a_remote_that_never_answers_is_left(mta: FakeMta) -> None:
     mta.hold.set()
 
 
-async def test_a_refusal_in_the_middle_of_the_content_is_heard(mta: FakeMta) -> None:
-    """A remote that answers 552 and stops reading does not keep us until a time limit."""
-    mta.early = "552 5.3.4 too much"
+@pytest.mark.parametrize(
+    ("reply", "outcome", "status"),
+    [("552 5.3.4 too much", "failed", "5.3.4"), ("452 4.3.1 no room", "deferred", "4.3.1")],
+)
+async def test_a_refusal_in_the_middle_of_the_content_is_heard(
+    mta: FakeMta, reply: str, outcome: str, status: str
+) -> None:
+    """A remote that refuses and stops reading does not keep us until a time limit, and its words are kept."""
+    mta.early = reply
     mta.extensions = []
     (attempt,) = await delivered(mta, message(content=LARGE))
-    assert (attempt.outcome, attempt.status) == ("failed", "5.3.4")
+    assert (attempt.outcome, attempt.status, attempt.reply) == (outcome, status, reply)
+    assert attempt.remote == f"mx{mta.port}.remote.example"
 
 
 @pytest.mark.parametrize(
     ("missing", "what", "status"),
     [
-        ("SIZE 1000000", message(content=LARGE), ""),
-        ("", message(content=LARGE), "5.3.4"),
-        ("8BITMIME", message(body="8BITMIME"), "5.6.3"),
-        ("SMTPUTF8", message("grüße@remote.example"), "5.6.7"),
+        (["SIZE 1000000"], message(content=LARGE), ""),
+        ([], message(content=LARGE), "5.3.4"),
+        (["8BITMIME"], message(body="8BITMIME"), "5.6.3"),
+        (["SMTPUTF8"], message("grüße@remote.example"), "5.6.7"),
+        (["8BITMIME", "SMTPUTF8"], message("grüße@remote.example", body="8BITMIME"), "5.6.7"),  # RFC 6531 §3.5
+        (["8BITMIME", "SMTPUTF8"], replace(message(body="8BITMIME"), utf8_header=True), "5.6.7"),
     ],
 )
 async def test_what_the_remote_cannot_take_fails_before_it_is_sent(
-    mta: FakeMta, missing: str, what: Message, status: str
+    mta: FakeMta, missing: list[str], what: Message, status: str
 ) -> None:
-    """SIZE, 8BITMIME and SMTPUTF8 are looked at before MAIL."""
-    if missing:
-        mta.extensions.remove(missing)
+    """SIZE, SMTPUTF8 and 8BITMIME are looked at before MAIL; the words are ours then, and tell of which host."""
+    for each in missing:
+        mta.extensions.remove(each)
     (attempt,) = await delivered(mta, what)
     assert attempt.status == (status or "2.0.0")
     assert bool(mta.taken) == (not status)
+    if status:
+        assert attempt.remote == ""
+        assert f"mx{mta.port}.remote.example takes" in attempt.reply
 
 
 async def test_smtputf8_is_said_for_those_alone_who_need_it(mta: FakeMta) -> None:
@@ -366,7 +401,16 @@ async def test_without_any_host_the_mail_waits(mta: FakeMta) -> None:
     with pytest.raises(NotDelivered) as caught:
         await courier(await _closed_port(), mta.port).connect("remote.example")
     assert (caught.value.status, caught.value.permanent) == ("4.3.2", False)
-    assert caught.value.reply == "554 5.3.2 not today"
+    assert (caught.value.reply, caught.value.remote) == ("554 5.3.2 not today", f"mx{mta.port}.remote.example")
+
+
+async def test_what_is_no_reply_is_not_told_as_one(mta: FakeMta) -> None:
+    """Something else listens there: what a report says of it is ours (RFC 3464 §2.3.6), and names the host."""
+    mta.greeting = "hello"
+    with pytest.raises(NotDelivered) as caught:
+        await courier(mta.port).connect("remote.example")
+    assert (caught.value.status, caught.value.remote) == ("4.5.0", "")
+    assert caught.value.reply.startswith(f"mx{mta.port}.remote.example [127.0.0.1]:{mta.port}: ")
 
 
 async def test_an_aborted_session_sends_no_dot(mta: FakeMta) -> None:

@@ -183,13 +183,17 @@ async def test_a_host_that_takes_7_bits_gets_7_bits(tmp_path: Path, mta: FakeMta
 
 
 async def test_what_cannot_be_converted_bounces(tmp_path: Path, mta: FakeMta) -> None:
-    """RFC 6152 §3: signed 8-bit content is reported back as 5.6.3 by a host that takes 7 bits only."""
+    """RFC 6152 §3: signed 8-bit content is reported back as 5.6.3, in our own words, which no host has said."""
     mta.extensions = []
     head = "From: alice@example.org\r\nMIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n"
     async with by_mx(tmp_path, mta) as it:
         await it.outbox.accept(submission(OUTSIDE, content=f"{head}--b\r\n\r\nüber\r\n--b--\r\n".encode()))
         await it.settled()
-        assert "Status: 5.6.3" in it.mailbox.report()
+        report = it.mailbox.report()
+        assert "Status: 5.6.3" in report
+        assert "Diagnostic-Code: x-p2pmail; 8-bit content that cannot be converted, and mx.outside.example" in report
+        assert "Remote-MTA" not in report
+        assert "said:" not in report
     assert not mta.taken
 
 
@@ -223,6 +227,20 @@ async def test_many_recipients_go_in_several_transactions(tmp_path: Path, mta: F
         await it.settled()
     assert sorted(len(taken.forward_paths) for taken in mta.taken) == [5, 100]
     assert sorted(path for taken in mta.taken for path in taken.forward_paths) == sorted(paths)
+
+
+async def test_what_a_host_may_have_waits_its_time(tmp_path: Path, mta: FakeMta) -> None:
+    """A node that comes back says nothing of a stranger's host, which would get it twice the sooner (RFC 1047)."""
+    mta.drop_at, mta.drops = "dot", 2
+    async with by_mx(tmp_path, mta) as it:
+        await it.outbox.accept(submission(OUTSIDE))
+        await it.settled()
+        await it.pass_time(10 * params.SECOND)
+        it.outbox.nodes_came()
+        await it.pass_time(10 * params.SECOND)
+        assert len(mta.taken) == 2
+        await it.pass_time(20 * params.SECOND)
+        assert len(mta.taken) == 3
 
 
 async def _states(it: Bench, message_id: str) -> list[str]:

@@ -297,7 +297,10 @@ async def test_given_up_in_doubt_the_report_says_so(tmp_path: Path) -> None:
         await it.settled()
         await gateway.stop()
         await it.pass_time(5 * params.DAY)
-        assert "a gateway may have the message" in it.mailbox.report()
+        report = it.mailbox.report()
+        assert "a gateway may have the message" in report
+        assert "Diagnostic-Code: x-p2pmail; gateway localhost: " in report
+        assert "Remote-MTA" not in report
 
 
 async def test_only_the_gateway_of_the_domain_record_is_talked_to(tmp_path: Path) -> None:
@@ -387,6 +390,28 @@ async def test_without_a_gateway_mail_is_kept(tmp_path: Path) -> None:
         await it.settled()
         assert list(gateway.queued) == [message_id]
         await gateway.stop()
+
+
+async def test_what_no_gateway_can_be_asked_about_is_counted(tmp_path: Path) -> None:
+    """For `status`: messages that wait for that reason, and it; not what was reached, taken out or given up since."""
+    async with bench(tmp_path, gateways=0) as it:
+        removed, *_ = [await it.outbox.accept(submission(OUTSIDE)) for _ in range(2)]
+        await it.settled()
+        assert await it.outbox.unreached() == (2, "no gateway of the domain takes submissions")
+        await it.outbox.remove(removed)
+        assert (await it.outbox.unreached())[0] == 1
+        gateway = FakeGateway(it.world.gateway(), at_rcpt={OUTSIDE: "451 4.4.3 later"})
+        await gateway.start()
+        it.gateways.append(gateway)
+        await it.pass_time(params.MINUTE)
+        assert await it.outbox.unreached() == (0, "")
+        await gateway.stop()
+        await it.pass_time(params.HOUR)
+        waiting, why = await it.outbox.unreached()
+        assert waiting == 1
+        assert why.startswith("gateway localhost: ")
+        await it.pass_time(5 * params.DAY)
+        assert (await it.outbox.unreached())[0] == 0
 
 
 @pytest.mark.parametrize("begun", [False, True])
