@@ -69,7 +69,10 @@ class SmtpSection(Section, frozen=True):
     also: Annotated[
         tuple[str, ...], _doc("p2pmail.toml files of other domains, whose gateways run in this process and listen here")
     ] = ()
-    trusted_relays: Annotated[tuple[str, ...], _doc("networks of an MX in front of us, whose trace is believed")] = ()
+    trusted_relays: Annotated[
+        tuple[str, ...],
+        _doc("networks of an MX in front of us, whose mail is not checked again, nor limited as one client's"),
+    ] = ()
     dmarc_overrides: Annotated[
         tuple[str, ...], _doc("networks, and domains that SPF or DKIM shows, whose mail may fail DMARC: forwarders")
     ] = ()
@@ -113,7 +116,7 @@ class AutoconfigSection(Section, frozen=True):
 class TlsSection(Section, frozen=True):
     """The certificate that MTAs and mail readers see."""
 
-    certificate: Annotated[str, _doc("PEM file; empty: a self-signed one made by `p2pmail init`")] = ""
+    certificate: Annotated[str, _doc("PEM file; empty: a self-signed one, made here")] = ""
     key: Annotated[str, _doc("PEM file of its private key")] = ""
 
 

@@ -1,14 +1,17 @@
-"""The mail log: one line per event with who, what size and how long; never content, never a key.
+"""The mail log: one line per event with who, to whom, what size and how long; never content, never a key.
 
 Its event names and fields are an interface: people search for them and programs count them.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
 
 import structlog
 
 from p2pcore.endpoint import Endpoint
+
+MAX_TEXT: Final = 1_000
+"""Characters of a field that a sender can make as long as he likes; the rest is cut off."""
 
 
 class Log(Protocol):
@@ -28,15 +31,30 @@ class MailLog:
         self._log: Log = structlog.get_logger("mail") if log is None else log
 
     def received(
-        self, *, id: str, client: str, reverse_path: str, recipients: int, size: int, ms: int, nodes: int, k: int
+        self,
+        *,
+        id: str,
+        client: str,
+        tls: str,
+        reverse_path: str,
+        recipients: int,
+        forward_paths: Iterable[str],
+        message_id: bytes,
+        size: int,
+        ms: int,
+        nodes: int,
+        k: int,
     ) -> None:
-        """A message is stored on `nodes` of `k` nodes."""
+        """A message is stored on `nodes` of `k` nodes. `tls` is the version, "" in clear; `message_id` as it came."""
         self._log.info(
             "received",
             id=id,
             client=client,
+            tls=tls,
             reverse_path=reverse_path,
             recipients=recipients,
+            forward_paths=" ".join(forward_paths)[:MAX_TEXT],
+            message_id=message_id[:MAX_TEXT].decode(errors="replace"),
             size=size,
             ms=ms,
             nodes=nodes,

@@ -84,10 +84,8 @@ class HeaderRewriter:
 def complete_header(header: bytes, now: int, message_id: str) -> bytes:
     """Return `header` without Bcc, and with Date (`now`, ms) and Message-ID (<`message_id`>) if it has none.
 
-    Raises Malformed where it begins with a continuation line, which would continue what is put before it.
+    It begins with no continuation line, which would continue what is put before it.
     """
-    if header.startswith((b" ", b"\t")):
-        raise Malformed("the header section begins with a continuation line")
     present = {name.lower() for name, _value in all_fields(header)}
     added = ""
     if b"date" not in present:

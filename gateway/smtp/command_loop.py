@@ -123,6 +123,8 @@ class CommandLoop(SmtpConnection):
         self.reply(replies.INTERNAL)
 
     def _count_errors(self) -> None:
-        if self._errors > self._shared.settings.limits.errors and not self._ending:
+        if self._ending or self.client.is_trusted:  # whose errors are those of everybody behind it
+            return
+        if self._errors > self._shared.settings.limits.errors:
             self._shared.log.refused(reply=str(replies.TOO_MANY_ERRORS), client=self.client.address)
             self.end_with(replies.TOO_MANY_ERRORS)

@@ -44,6 +44,7 @@ class SmtpConnection(asyncio.Protocol):
         self._input = ClientInput(self.loop, params.COMMAND_BUFFER)
         self._replies = bytearray()
         self._errors = 0
+        self._deferrals = 0  # temporary refusals since a mail was kept
         self._work: asyncio.Task[None] | None = None  # what a command has left to do
         self._turn: asyncio.Handle | None = None  # other sessions run before the next command
         self._in_a_row = 0  # commands run since the replies were sent
@@ -61,7 +62,10 @@ class SmtpConnection(asyncio.Protocol):
     # --- life ---
 
     def admit(self, peer: object) -> None:
-        """Count the connection that came from `peer`, until the session ends. Raises Refusal, which is logged."""
+        """Count the connection that came from `peer`, until it is gone and the session over.
+
+        Raises Refusal, which is logged.
+        """
         self.client = self._shared.clients.client(peer)
         try:
             self._shared.limits.connect(self.client)
@@ -103,6 +107,8 @@ class SmtpConnection(asyncio.Protocol):
         self._set_timer()
         self._input.end()
         self.resume_writing()
+        if self._is_over:
+            self._give_back()
 
     def pause_writing(self) -> None:
         self._is_full = True
@@ -173,12 +179,19 @@ class SmtpConnection(asyncio.Protocol):
         if self._turn is not None:
             self._turn.cancel()
         self.forget_transaction()
-        if self._is_counted:
-            self._shared.limits.disconnect(self.client)
         self._shared.connections.discard(self)
-        self._close()
+        if self.transport is None:
+            self._give_back()
+        else:
+            self._close()
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
+
+    def _give_back(self) -> None:
+        """Count the connection no more."""
+        if self._is_counted:
+            self._is_counted = False
+            self._shared.limits.disconnect(self.client)
 
     def _close(self) -> None:
         if self.transport is None:
@@ -193,9 +206,16 @@ class SmtpConnection(asyncio.Protocol):
     # --- replies ---
 
     def reply(self, reply: Reply, *, counted: bool = True) -> None:
-        """Queue a reply; an error is `counted` against the client."""
+        """Queue a reply; a refusal is `counted` against the client."""
         self._replies += reply.octets
-        if counted and reply.is_error:
+        if counted and reply.code >= 400:
+            self._count(reply)
+
+    def _count(self, reply: Reply) -> None:
+        """Count a refusal: a permanent one is an error, a temporary one only where there were too many."""
+        if not reply.is_error:
+            self._deferrals += 1
+        if reply.is_error or self._deferrals > params.DEFERRALS:
             self._errors += 1
 
     def end_with(self, reply: Reply) -> None:
@@ -240,6 +260,7 @@ class SmtpConnection(asyncio.Protocol):
 
     def note_mail(self) -> None:
         """A mail was kept, or may be yet: the session has been of use."""
+        self._deferrals = 0
         self._fruitless = self.loop.time() + self._shared.settings.limits.fruitless_timeout / 1_000
 
     def _arm_for_command(self) -> None:

@@ -135,6 +135,7 @@ class HeaderScanner:
 
     _BEFORE = b"\r\n"  # nobody sent it: so every field, and the end, stands behind a line's end
     _END = b"\r\n\r\n"
+    _MESSAGE_ID = re.compile(rb"\nmessage-id[ \t]*:[ \t]*(?:\r\n[ \t]++)*+([^\r\n]*)", re.IGNORECASE)
     _RECEIVED = re.compile(rb"\nreceived[ \t]*:", re.IGNORECASE)  # "(?:\A|\n)…" takes twenty times as long
 
     def __init__(self) -> None:
@@ -173,6 +174,11 @@ class HeaderScanner:
     def begins_folded(self) -> bool:
         """Whether its first line continues whatever is put above it (RFC 5322 §2.2.3)."""
         return self._octets.startswith((b" ", b"\t"), len(self._BEFORE))
+
+    def message_id(self) -> bytes:
+        """Return the first Message-ID as far as it stands on one line, b"" without one."""
+        found = self._MESSAGE_ID.search(self._octets)
+        return found[1].strip() if found else b""
 
     def received_fields(self) -> int:
         """Return how many Received fields the header holds (RFC 5321 §6.3)."""

@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from gateway.mail.address import domain_in_dns, parse_mailbox
 from gateway.mail.address_list import has_one_reading, parse_addresses, simple_addresses
+from gateway.smtp import replies
+from gateway.smtp.replies import Refusal
 from p2pcore.errors import Malformed
 
 Request = Literal["none", "quarantine", "reject"]
@@ -72,9 +74,9 @@ def parse_policy(record: bytes) -> Policy | None:
 def author_domains(header: bytes) -> tuple[str, ...]:
     """Return the canonical domains in all From fields of a header section; none where they show none, as bounces do.
 
-    Raises Malformed where a field shows what may be an address and none is usable, where too many are, or where the
-    fields are too long. A message with several is judged by each of them, so that a second From field cannot hide the
-    first.
+    Raises Malformed where a field shows what may be an address and none is usable, Refusal where they show too many or
+    the fields are too long: what is not looked at is not the way around all policies (RFC 7489 §6.6.1). A message with
+    several is judged by each of them, so that a second From field cannot hide the first.
     """
     values = _from_fields(header)
     hosts: list[bytes] = []
@@ -86,29 +88,29 @@ def author_domains(header: bytes) -> tuple[str, ...]:
             hosts += _HOST.findall(value)
     spellings = dict.fromkeys(host.lower() for host in hosts)
     if len(spellings) > MAX_FROM_DOMAINS:  # counted as they are written: IDNA takes its time for each
-        raise Malformed(f"{len(spellings)} domains in From")
-    domains = dict.fromkeys(filter(None, map(_canonical, spellings)))
+        raise Refusal(replies.TOO_MANY_AUTHORS, f"{len(spellings)} domains")
+    domains = dict.fromkeys(filter(None, (usable_domain(host.decode("utf-8", "replace")) for host in spellings)))
     if not domains and any(b"@" in value for value in values):
         raise Malformed("no From field with a readable address")
     return tuple(domains)
 
 
 def _from_fields(header: bytes) -> list[bytes]:
-    """Return the bodies of all From fields, unfolded. Raises Malformed where they are longer than MAX_FROM together."""
+    """Return the bodies of all From fields, unfolded. Raises Refusal where they are longer than MAX_FROM together."""
     found: list[bytes] = []
     size = 0
     for field in _FROM.finditer(b"\n" + header):
         size += len(field[0])
         if size > MAX_FROM:
-            raise Malformed(f"more than {MAX_FROM} octets of From")
+            raise Refusal(replies.FROM_TOO_LONG)
         found.append(field[1].replace(b"\r\n", b""))
     return found
 
 
-def _canonical(host: bytes) -> str:
+def usable_domain(text: str) -> str:
     """Return a domain as DNS is asked for it, "" for what is none: then no policy can be looked up for it either."""
     try:
-        mailbox = parse_mailbox(f"x@{host.decode('utf-8', 'replace')}")
+        mailbox = parse_mailbox(f"x@{text}")
         return "" if mailbox.has_literal else domain_in_dns(mailbox.domain)
     except Malformed:
         return ""

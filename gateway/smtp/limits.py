@@ -19,7 +19,10 @@ _HOSTS = 1_000  # addresses about which is remembered what the settings say
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A connected client. `address` is canonical; `group` is whom the limits per client count: for IPv6 its /64."""
+    """A connected client. `address` is canonical; `group` is whom the limits per client count: for IPv6 its /64.
+
+    They do not apply where it `is_unlimited`, as everybody is who `is_trusted`.
+    """
 
     address: str
     group: str
@@ -45,12 +48,13 @@ class ClientTable:
         address = parsed(host)
         if address is None:
             return Client("0.0.0.0", "unknown", is_loopback=False, is_trusted=False, is_unlimited=False)  # noqa: S104 - a UNIX socket or a closed one, nothing is bound
+        is_trusted = any(address in network for network in self._trusted)
         return Client(
             str(address),
             holder(host),
             is_loopback=address.is_loopback,
-            is_trusted=any(address in network for network in self._trusted),
-            is_unlimited=any(address in network for network in self._unlimited),
+            is_trusted=is_trusted,
+            is_unlimited=is_trusted or any(address in network for network in self._unlimited),
         )
 
 
@@ -131,7 +135,7 @@ class ConnectionLimits:
 
     def guesses(self, client: Client) -> None:
         """Raises Refusal where `client` has asked for too many addresses that do not exist: no more is answered now."""
-        if not (client.is_unlimited or client.is_trusted or self._unknown.left(client.group)):
+        if not (client.is_unlimited or self._unknown.left(client.group)):
             raise Refusal(replies.TOO_MANY_UNKNOWN)
 
     def guessed_wrong(self, client: Client) -> None:

@@ -22,7 +22,6 @@ class Listeners:
         self._grace = grace
         self._servers: list[asyncio.Server] = []
         self._secured: list[TlsListener] = []
-        self.session: Callable[[], SmtpConnection] | None = None
 
     async def open(
         self,
@@ -37,7 +36,6 @@ class Listeners:
         """
         if secured and tls is None:
             raise ValueError("implicit TLS needs a certificate")
-        self.session = session
         try:
             for endpoint in clear:
                 await self._listen(session, endpoint)

@@ -53,6 +53,7 @@ class MailDialogue(SmtpDialogue, Generic[T]):
         self._receiving: T | None = None
         self._received = 0
         self._end_logged = False
+        self._logged: tuple[str, Reply, str] | None = None  # transaction, reply and detail of the last refusal
 
     @abstractmethod
     def open_content(self, transaction: T) -> Sink:
@@ -72,17 +73,20 @@ class MailDialogue(SmtpDialogue, Generic[T]):
         self._transaction = None
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer and log a refused command; who only mistypes is not worth a line."""
+        """Answer and log a refused command; who only mistypes is not worth a line, nor what was logged last."""
         super().refuse(refusal)
         transaction = self._transaction
-        if refusal.reply.code != 503:
-            self._shared.log.refused(
-                reply=str(refusal.reply),
-                client=self.client.address,
-                id=transaction.identifier if transaction else "",
-                reverse_path=transaction.reverse_path if transaction else "",
-                detail=refusal.detail,
-            )
+        line = (transaction.identifier if transaction else "", refusal.reply, refusal.detail)
+        if refusal.reply.code == 503 or line == self._logged:
+            return
+        self._logged = line
+        self._shared.log.refused(
+            reply=str(refusal.reply),
+            client=self.client.address,
+            id=line[0],
+            reverse_path=transaction.reverse_path if transaction else "",
+            detail=refusal.detail,
+        )
 
     def check_size(self, declared: int) -> None:
         """Raises Refusal where SIZE= says too much already (RFC 1870 §6.1)."""

@@ -4,15 +4,13 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gateway.smtp.dmarc import Checked
+from gateway.smtp.dmarc import Checked, usable_domain
 from gateway.smtp.limits import Network, networks
-from p2pcore.errors import Malformed
-from p2pcore.names import canonical_domain
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """`domains` are canonical; each stands for its subdomains as well."""
+    """`domains` are as DNS is asked for them; each stands for its subdomains as well."""
 
     networks: tuple[Network, ...] = ()
     domains: frozenset[str] = frozenset()
@@ -41,10 +39,7 @@ class Overrides:
 
 
 def _domain(text: str) -> str:
-    try:
-        domain = canonical_domain(text)
-    except Malformed as error:
-        raise ValueError(f"{text!r} is neither a network nor a domain") from error
+    domain = usable_domain(text)
     if "." not in domain or domain.replace(".", "").isdigit():
         raise ValueError(f"{text!r} is neither a network nor a domain")
     return domain

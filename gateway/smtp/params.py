@@ -57,6 +57,7 @@ CONNECTIONS_PER_CLIENT = 50
 MESSAGES_PER_MINUTE = 600  # of one client
 RECIPIENTS = 200  # RFC 5321 §4.5.3.1.8: at least 100
 ERRORS = 20  # 5xx replies in one session
+DEFERRALS = 1_000  # 4xx replies in one session since a mail was kept (RFC 5321 §4.5.3.1.10); more count as errors
 UNKNOWN_RECIPIENTS = 300  # asked for by one client in an hour: a list of a million guesses takes it 4 months
 REPORTS_PER_HOUR = 600  # on stored mail, to one domain; nobody who sends more asks for a report on each
 MEMORY = 256 << 20  # content of all sessions together

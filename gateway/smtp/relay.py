@@ -90,11 +90,10 @@ class RelayServer:
         """Listen on every endpoint, or on none. Raises OSError, Failure (the queue)."""
         if self._relaying.recipients is not None:
             await self._relaying.recipients.restore()
+        await self._listeners.open(self._session, (), self._settings.listen, self._tls)
 
-        def session() -> RelaySession:
-            return RelaySession(self._shared, self._logins, self.memory, self._relaying)
-
-        await self._listeners.open(session, (), self._settings.listen, self._tls)
+    def _session(self) -> "RelaySession":
+        return RelaySession(self._shared, self._logins, self.memory, self._relaying)
 
     def renew(self, identity: Identity) -> None:
         """Show agents the certificate of `identity`, the gateway's own, renewed. Raises CertificateRefused."""

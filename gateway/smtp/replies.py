@@ -48,7 +48,7 @@ class Reply:
 
     @property
     def is_error(self) -> bool:
-        """True for a permanent refusal: these count against the client."""
+        """True for a permanent refusal: each counts against the client, of temporary ones only what is too many."""
         return self.code >= 500
 
 
@@ -66,7 +66,7 @@ SENDER_OK = Reply(250, "2.1.0", "sender ok")
 RECIPIENT_OK = Reply(250, "2.1.5", "recipient ok")
 START_CONTENT = Reply(354, "", "end data with <CR><LF>.<CR><LF>")
 READY_FOR_TLS = Reply(220, "2.0.0", "ready to start TLS")
-CANNOT_VERIFY = Reply(252, "2.5.2", "send some mail, it will be seen then")  # RFC 5321 §3.5.3
+CANNOT_VERIFY = Reply(252, "2.5.0", "send some mail, it will be seen then")  # RFC 5321 §3.5.3
 
 BAD_SYNTAX = Reply(500, "5.5.2", "command not recognised")
 BAD_LINE_END = Reply(500, "5.5.2", "a command line ends in CR LF and holds no other CR, LF or NUL")
@@ -117,7 +117,7 @@ SHUTTING_DOWN = Reply(421, "4.3.2", "shutting down, try again later")
 NO_MEMORY = Reply(452, "4.3.1", "no room for this message now")
 INTERNAL = Reply(451, "4.3.0", "local error, try again later")
 NO_QUORUM = Reply(451, "4.4.0", "not enough storage nodes answered, try again later")
-TOO_SLOW = Reply(451, "4.4.7", "storing the message took too long, try again later")
+TOO_SLOW = Reply(451, "4.4.2", "storing the message took too long, try again later")
 
 NUL_IN_CONTENT = Reply(554, "5.6.0", "content holds a NUL octet")
 BARE_CR = Reply(554, "5.6.0", "content holds a CR without LF")
@@ -125,6 +125,8 @@ BARE_LF = Reply(554, "5.6.0", "content holds an LF without CR")
 CONTENT_LINE_TOO_LONG = Reply(554, "5.6.0", "content holds a line longer than 65536 octets")
 HEADER_TOO_LONG = Reply(554, "5.6.0", "header section larger than 1048576 octets")
 HEADER_FOLDED = Reply(554, "5.6.0", "the header section begins with a continuation line")  # RFC 5322 §2.2
+FROM_TOO_LONG = Reply(554, "5.6.0", "From fields of more than 8192 octets")
+TOO_MANY_AUTHORS = Reply(554, "5.6.0", "more than 4 domains in From")
 MAIL_LOOP = Reply(554, "5.4.6", "too many Received fields, this looks like a loop")
 NOT_YOUR_REVERSE_PATH = Reply(550, "5.7.1", "the address in MAIL FROM is not one of yours")
 NOT_YOUR_FROM = Reply(550, "5.7.1", "an address in the From field is not one of yours")

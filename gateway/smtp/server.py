@@ -66,7 +66,10 @@ class GatewaySmtp:
 
     async def start(self) -> None:
         """Listen on every endpoint, or on none. Raises OSError."""
-        await self._listeners.open(lambda: SmtpSession(self._shared, self._transactions), self._settings.listen)
+        await self._listeners.open(self._session, self._settings.listen)
+
+    def _session(self) -> SmtpSession:
+        return SmtpSession(self._shared, self._transactions)
 
     @property
     def listeners(self) -> list[Endpoint]:

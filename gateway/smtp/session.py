@@ -63,7 +63,7 @@ class SmtpSession(ChunkedDialogue[InboundTransaction]):
         command = parse_rcpt(argument, extended=self.extended, smtputf8=transaction.smtputf8, domain=domain)
         served = domains.of(command.mailbox.domain) or self._serving(transaction)
         if transaction.served not in (None, served):
-            self.reply(replies.ANOTHER_OF_OUR_DOMAINS, counted=False)  # the client does nothing wrong
+            self.reply(replies.ANOTHER_OF_OUR_DOMAINS)  # the client does nothing wrong: no line in the log
             return None
         if len(transaction.forward_paths) >= self._shared.settings.limits.recipients:
             raise Refusal(replies.TOO_MANY_RECIPIENTS)
@@ -114,7 +114,7 @@ class SmtpSession(ChunkedDialogue[InboundTransaction]):
         """
         acceptor = self._serving(transaction).acceptor
         stored = await acceptor.accept(self._arrival(transaction), examined, content)
-        self._log_stored(transaction, stored)
+        self._log_stored(transaction, examined.header.message_id(), stored)
         return replies.stored(stored.nodes, stored.k, transaction.identifier)
 
     def _serving(self, transaction: InboundTransaction) -> ServedDomain:
@@ -133,12 +133,15 @@ class SmtpSession(ChunkedDialogue[InboundTransaction]):
             envelope_id=transaction.envelope_id,
         )
 
-    def _log_stored(self, transaction: InboundTransaction, stored: Stored) -> None:
+    def _log_stored(self, transaction: InboundTransaction, message_id: bytes, stored: Stored) -> None:
         self._shared.log.received(
             id=transaction.identifier,
             client=self.client.address,
+            tls=self.cipher[0] if self.cipher else "",
             reverse_path=transaction.reverse_path,
             recipients=len(transaction.recipients),
+            forward_paths=transaction.forward_paths,
+            message_id=message_id,
             size=self._received,
             ms=transaction.milliseconds(),
             nodes=stored.nodes,

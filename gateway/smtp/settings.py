@@ -57,9 +57,9 @@ class SmtpSettings:
 
     `temporary_directory` takes sealed contents over 1 MiB, in files without a name. `verify`: "on" checks SPF, DKIM and
     DMARC for every client, "auto" for all but loopback and `trusted_relays`, "off" for none. Clients in
-    `unlimited_clients` are exempt from the limits per client. Networks are written as in "192.0.2.0/24".
-    `dmarc_overrides` are networks, and domains that SPF or DKIM has shown mail to be from, whose mail is delivered
-    whatever policy it fails: forwarders and mailing lists.
+    `unlimited_clients` are exempt from the limits per client, those in `trusted_relays` from these and from that on
+    errors. Networks are written as in "192.0.2.0/24". `dmarc_overrides` are networks, and domains that SPF or DKIM has
+    shown mail to be from, whose mail is delivered whatever policy it fails: forwarders and mailing lists.
     """
 
     listen: tuple[Endpoint, ...]

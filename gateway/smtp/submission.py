@@ -70,11 +70,10 @@ class SubmissionServer:
 
     async def start(self) -> None:
         """Listen on every endpoint, or on none. Raises OSError, ValueError (implicit TLS without a certificate)."""
+        await self._listeners.open(self._session, self._settings.listen, self._settings.listen_tls, self._tls)
 
-        def session() -> SubmissionSession:
-            return SubmissionSession(self._shared, self._logins, self.memory, self._outboxes, self._clock)
-
-        await self._listeners.open(session, self._settings.listen, self._settings.listen_tls, self._tls)
+    def _session(self) -> "SubmissionSession":
+        return SubmissionSession(self._shared, self._logins, self.memory, self._outboxes, self._clock)
 
     @property
     def listeners(self) -> list[Endpoint]:

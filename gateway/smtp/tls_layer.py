@@ -99,7 +99,7 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
     def eof_received(self) -> bool:
         self._is_ended = True
         if not self._handshake.done():
-            self._handshake.set_exception(ConnectionResetError("client gone"))
+            self._break_off(ConnectionResetError("client gone"))
         elif not self._is_paused:
             self._deliver()
         return not self._is_closing  # until then closing is for the session
@@ -109,7 +109,7 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
         if self._parting is not None:
             self._parting.cancel()
         if not self._handshake.done():
-            self._handshake.set_exception(error or ConnectionResetError("client gone"))
+            self._break_off(error or ConnectionResetError("client gone"))
         # without a reference to the session the two need no garbage collector
         session, self._session = self._session, asyncio.Protocol()
         session.connection_lost(error or self._failure)
@@ -127,10 +127,15 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
             self._flush()
         except ssl.SSLError as error:
             self._flush()  # the alert
-            self._handshake.set_exception(error)
+            self._break_off(error)
         else:
             self._flush()
             self._handshake.set_result(None)
+
+    def _break_off(self, error: Exception) -> None:
+        """Have the handshake fail for whoever waits for it; nobody will where the listener ended before it began."""
+        self._handshake.set_exception(error)
+        self._handshake.exception()  # asked for: else the loop would report what nobody has come to ask for
 
     def _deliver(self) -> None:
         """Give the session what came, until that is all, or it pauses or closes."""

@@ -74,7 +74,7 @@ class Verifier:
     async def verify(
         self, client: Client, helo: str, reverse_path: str, header: bytes, signed: Signatures
     ) -> Verification:
-        """Return what can be known within the deadline. Raises nothing that the network or the message can cause.
+        """Return what can be known within the deadline. Raises Refusal for a From that cannot be looked at as a whole.
 
         `signed` are the signatures in `header`, which have seen the whole body.
         """
@@ -93,7 +93,7 @@ class Verifier:
                 asyncio.gather(*(self._within(until, self._lookups.policy.get(author)) for author in authors)),
             )
         spf = spf or Checked("temperror", reverse_path.rpartition("@")[2] or helo)
-        # RFC 7489 §6.6.1: a From that no policy can be looked up for is not the way around all policies
+        # RFC 7489 §6.6.1: a From that no policy can be looked up for is not the way around all policies;
         # one that shows no domain claims to be from nobody
         outcome: Disposition = "quarantine" if unreadable else "deliver"
         verdict = MethodResult("dmarc", "permerror", comment=unreadable or "no domain in From")
@@ -166,7 +166,7 @@ def _spf_result(spf: Checked, reverse_path: str, helo: str) -> MethodResult:
 
 
 def _authors(header: bytes) -> tuple[tuple[str, ...], str]:
-    """Return the domains in From, or none and why that is."""
+    """Return the domains in From, or none and why that is. Raises Refusal."""
     try:
         return dmarc.author_domains(header), ""
     except Malformed as error:

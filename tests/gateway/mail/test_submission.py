@@ -67,13 +67,6 @@ def test_blind_copies_go_with_their_continuations() -> None:
     )
 
 
-@pytest.mark.parametrize("start", [b" ", b"\t"])
-def test_nothing_is_put_before_a_continuation_line(start: bytes) -> None:
-    """It would continue the field put before it."""
-    with pytest.raises(Malformed, match="continuation"):
-        complete_header(start + b"x\r\nFrom: a\r\n\r\n", NOW, "id@example.org")
-
-
 def test_a_header_without_end_is_not_held_for_ever() -> None:
     """MAX_HEADER octets pass when the header ends there, and one more does not, with or without an end."""
     fields = b"From: alice@example.org\r\n"

@@ -132,3 +132,20 @@ def test_received_fields_are_counted_in_the_header_only() -> None:
     scanner = HeaderScanner()
     scanner.feed(b"RECEIVED: a\r\n\tReceived: folded\r\nX-Received: b\r\nreceived : c\r\n\r\nReceived: body\r\n")
     assert scanner.received_fields() == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (b"A: b\r\nMESSAGE-ID : <a@b> \r\nMessage-ID: <c@d>\r\n\r\n", b"<a@b>"),
+        (b"Message-Id:\r\n\t\r\n <a@b>\r\n (c)\r\n", b"<a@b>"),
+        (b"Message-ID:\r\nA: b\r\n\r\n", b""),
+        (b"X-Message-ID: a\r\n Message-ID: b\r\n\r\nMessage-ID: body\r\n", b""),
+        (b"Message-ID:\r\n" * 70_000, b""),  # as many would take their time one by one
+    ],
+)
+def test_the_message_id(header: bytes, found: bytes) -> None:
+    """The first one counts, as far as it stands on one line; the search ends there."""
+    scanner = HeaderScanner()
+    scanner.feed(header)
+    assert scanner.message_id() == found

@@ -6,12 +6,13 @@ import re
 
 import pytest
 
+from gateway.maillog import MAX_TEXT
 from gateway.smtp.server import GatewaySmtp
 from tests.gateway.smtp.conftest import WorldMaker
 from tests.gateway.smtp.test_data import stuff
 from tests.gateway.smtp.world import DOMAIN, NOW, SmtpClient
 
-ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
+ALICE, BOB, BOTH = f"alice@{DOMAIN}", f"bob@{DOMAIN}", f"both@{DOMAIN}"
 CONTENTS = {
     "empty": b"",
     "eight bit": bytes(octet for octet in range(1, 256) if octet not in (10, 13)) + b"\r\n",
@@ -129,18 +130,43 @@ async def test_a_loop_is_refused(new_world: WorldMaker) -> None:
 
 
 async def test_one_line_per_message_in_the_log(new_world: WorldMaker) -> None:
-    """The mail log has who, how many, how large and where, and never content."""
+    """The mail log has who, to whom, how large and where, its Message-ID, and never content."""
     async with new_world() as world:
         client = await world.client()
-        await client.deliver(b"Subject: very secret\r\n\r\n")
+        await client.deliver(b"Subject: very secret\r\nmessage-id:\r\n <one@example.net>\r\n\r\n", ALICE, BOTH)
         await client.command("RSET")
         client.close()
     (line,) = world.log.named("received")
-    assert line.keys() == {"id", "client", "reverse_path", "recipients", "size", "ms", "nodes", "k"}
-    assert (line["client"], line["reverse_path"], line["recipients"], line["size"], line["nodes"], line["k"]) == (
-        "127.0.0.1", "sender@example.net", 1, 24, 2, 3,
-    )  # fmt: skip
+    assert line == {
+        "id": line["id"],
+        "client": "127.0.0.1",
+        "tls": "",
+        "reverse_path": "sender@example.net",
+        "recipients": 2,
+        "forward_paths": f"{ALICE} {BOTH}",
+        "message_id": "<one@example.net>",
+        "size": 57,
+        "ms": line["ms"],
+        "nodes": 2,
+        "k": 3,
+    }
     assert "secret" not in repr(world.log.events)
+
+
+@pytest.mark.parametrize(
+    ("header", "known"), [(b"", ""), (b"Message-ID: <\xff" + b"x" * 5_000 + b">\r\n", "<\ufffdxx")]
+)
+async def test_a_line_of_the_log_is_bounded(header: bytes, known: str, new_world: WorldMaker) -> None:
+    """However many recipients a mail has, and however long or strange a Message-ID."""
+    async with new_world() as world:
+        client = await world.client()
+        tags = [f"alice+{'x' * 50}{number}@{DOMAIN}" for number in range(50)]
+        assert (await client.deliver(header + b"\r\n", *tags)).startswith("250")
+        client.close()
+    (line,) = world.log.named("received")
+    assert (line["recipients"], line["message_id"][:4]) == (1, known)
+    assert line["forward_paths"].startswith(f"{tags[0]} {tags[1]} ")
+    assert max(len(str(value)) for value in line.values()) <= MAX_TEXT
 
 
 async def test_ports_are_known_and_one_taken_is_an_error(new_world: WorldMaker) -> None:

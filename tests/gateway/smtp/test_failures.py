@@ -28,7 +28,7 @@ ALICE = f"alice@{DOMAIN}"
         (errors.TooLarge("secret"), "451 4.3.0 local error, try again later"),
         (RuntimeError("secret"), "451 4.3.0 local error, try again later"),
         (OSError("secret"), "452 4.3.1 no room for this message now"),
-        (TimeoutError("secret"), "451 4.4.7 storing the message took too long, try again later"),
+        (TimeoutError("secret"), "451 4.4.2 storing the message took too long, try again later"),
     ],
 )
 async def test_a_failed_store_is_temporary(failure: BaseException, reply: str, new_world: WorldMaker) -> None:
@@ -50,7 +50,7 @@ async def test_the_deadline_is_temporary(new_world: WorldMaker) -> None:
     async with new_world(limits={"transaction_deadline": 50}) as world:
         world.network.gate = asyncio.Event()
         client = await world.client()
-        assert await client.deliver(b"x\r\n") == "451 4.4.7 storing the message took too long, try again later"
+        assert await client.deliver(b"x\r\n") == "451 4.4.2 storing the message took too long, try again later"
         world.network.gate.set()
         client.close()
     assert world.network.messages == []

@@ -13,7 +13,7 @@ CONTENT = "Subject: over TLS\r\n\r\n" + ("y" * 70 + "\r\n") * 50_000
 async def test_a_stock_client_over_tls(
     new_world: WorldMaker, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    """smtplib's STARTTLS and 3.6 MB: unchanged, ESMTPS in Received, version and suite in the verdicts."""
+    """smtplib's STARTTLS and 3.6 MB: unchanged, ESMTPS in Received, version in verdicts and log."""
 
     def send(port: int) -> None:
         with smtplib.SMTP("127.0.0.1", port, "client.example.net", timeout=20) as client:
@@ -28,6 +28,8 @@ async def test_a_stock_client_over_tls(
     assert b" with ESMTPS id " in notification.trace
     assert b"\r\n\ttls TLS_" in notification.trace
     assert notification.verdicts.tls.startswith("TLSv1.3 TLS_")
+    (line,) = world.log.named("received")
+    assert line["tls"] == "TLSv1.3"
 
 
 async def test_no_tls_without_a_certificate(new_world: WorldMaker) -> None:

@@ -1,13 +1,15 @@
 """tls_layer over TCP in memory: what is held is bounded, pauses are kept, every end is an orderly one."""
 
 import asyncio
+import gc
+import socket
 import ssl
 from contextlib import suppress
 from typing import Any, cast
 
 import pytest
 
-from gateway.smtp.tls_layer import TlsLayer, secure
+from gateway.smtp.tls_layer import TlsLayer, secure, secure_accepted
 
 TIMEOUT = 20.0
 
@@ -277,3 +279,28 @@ async def test_the_clients_end_is_waited_for(server_tls: ssl.SSLContext) -> None
             assert not pair.tcp.protocol.eof_received()  # so TCP closes
         pair.tcp.protocol.connection_lost(None)
         assert (pair.session.heard, pair.session.told) == ([], ["lost: NoneType"])
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_a_handshake_that_nobody_waits_for(turns: int, is_gone: bool, server_tls: ssl.SSLContext) -> None:
+    """A server that stops while a connection is being accepted leaves no failure for which nobody asks."""
+    loop, left = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _loop, context: left.append(context))
+    accepted, client = socket.socketpair()
+    accepted.setblocking(False)
+    with client:
+        if is_gone:
+            client.close()
+        task = asyncio.ensure_future(secure_accepted(accepted, Session(), server_tls, TIMEOUT))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        while accepted.fileno() >= 0:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0)
+    with suppress(asyncio.CancelledError, ConnectionResetError):
+        task.result()
+    del task
+    gc.collect()
+    assert left == []

@@ -255,6 +255,23 @@ def test_replies_after_the_end_of_tcp(told: Callable[..., None], new_loop: NewLo
 
 @LOOPS
 @LISTENERS
+def test_who_does_not_end_its_side_counts(told: Callable[..., None], new_loop: NewLoop, implicit: bool) -> None:
+    """A connection counts until it is gone: also while the client, told 221 and close_notify, keeps it open."""
+
+    async def story(place: Place) -> None:
+        client = await place.in_session()
+        client.say(b"QUIT\r\n")
+        assert (await client.rest()).startswith(b"221 2.0.0 ")
+        assert not place.world.server._listeners.connections
+        assert place.world.server._shared.limits.connections == 1
+        client.writer.close()
+        await place.empty()
+
+    told(story, new_loop, implicit=implicit)
+
+
+@LOOPS
+@LISTENERS
 def test_the_end_in_a_content(told: Callable[..., None], new_loop: NewLoop, implicit: bool) -> None:
     """close_notify in the middle of a content ends the session; what is behind it in clear is nothing."""
 

@@ -61,3 +61,23 @@ def test_a_relay_is_no_open_relay(people: People, tmp_path: Path) -> None:
         wire.vanish()
 
     on_virtual_time(lambda: MX.make(people, tmp_path, trusted_relays=RELAYS), story)
+
+
+def test_a_relays_mail_is_everybodys(people: People, tmp_path: Path) -> None:
+    """Its connections, its mails in a minute and its errors are not one client's; the connections in all still hold."""
+
+    async def story(world: Any) -> None:
+        wires = [Wire(world.server, ("192.0.2.1", 40_000 + number)) for number in range(3)]
+        for wire in wires:
+            await wire.send(MX.greeting)
+            for _ in range(3):
+                assert (await wire.send(b"RSET\r\nMAIL FROM:" + MX.mail + b"\r\n")).endswith(b"250 2.1.0 sender ok\r\n")
+                assert await wire.send(b"RCPT TO:<nobody@example.org>\r\n") == b"550 5.1.1 no such address\r\n"
+            assert (await wire.send(b"RCPT TO:<bob@example.org>\r\n")).startswith(b"250")
+        refused = Wire(world.server, ("192.0.2.1", 40_003))
+        assert bytes(refused.received) == b"421 4.3.2 too many connections, try again later\r\n"
+        for wire in wires:
+            wire.vanish()
+
+    limits = {"connections": 3, "connections_per_client": 1, "messages_per_minute": 1, "errors": 1}
+    on_virtual_time(lambda: MX.make(people, tmp_path, trusted_relays=RELAYS, limits=limits), story)

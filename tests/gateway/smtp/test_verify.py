@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gateway.smtp import params
 from gateway.smtp.data import ChunkScanner
+from gateway.smtp.dmarc import Checked
 from gateway.smtp.examined import Examined
 from gateway.smtp.limits import Client
 from gateway.smtp.overrides import Overrides
@@ -289,11 +290,26 @@ async def test_known_forwarders_and_lists_are_delivered(
     assert ("overridden" in verification.results[-2].comment) == (disposition == "deliver")
 
 
-@pytest.mark.parametrize("text", ["", "host", "192.0.2.0/33", "300.1.1.1", "a b.example"])
+@pytest.mark.parametrize(
+    "text", ["", "host", "192.0.2.0/33", "300.1.1.1", "a b.example", "[192.0.2.1]", "a@b.example", "a..example"]
+)
 def test_overrides_are_networks_or_domains(text: str) -> None:
     """Anything else is a mistake in the configuration."""
     with pytest.raises(ValueError, match="neither a network nor a domain"):
         Overrides.named([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("Foo_Bar.example.net.", "lists.foo_bar.example.net"),
+        ("ab--cd.example", "ab--cd.example"),
+        ("exämple.net", "xn--exmple-cua.net"),
+    ],
+)
+def test_overrides_name_what_dns_has(text: str, domain: str) -> None:
+    """A sender's domain may be one for which IDNA has no rule; others are as DNS is asked for them."""
+    assert Overrides.named([text]).cover(CLIENT.address, [Checked("pass", domain)])
 
 
 async def test_the_null_reverse_path_is_judged_by_helo(verifier: Verifier, zone: FakeDns) -> None:
@@ -404,6 +420,26 @@ async def test_verdicts_reach_the_recipient(new_world: WorldMaker, zone: FakeDns
     assert "\tiprev=pass\r\n\t policy.iprev=127.0.0.1\r\n" in trace
     assert notification.verdicts.dmarc == "pass example.net"
     assert notification.verdicts.client_name == "local.example.net"
+
+
+@pytest.mark.parametrize(
+    ("beside", "reply"),
+    [
+        (b"x" * 8_192, "554 5.6.0 From fields of more than 8192 octets"),
+        (b",x@a.example,x@b.example,x@c.example,x@d.example", "554 5.6.0 more than 4 domains in From"),
+    ],
+)
+async def test_too_much_of_from_is_no_way_around_a_policy(
+    beside: bytes, reply: str, new_world: WorldMaker, zone: FakeDns
+) -> None:
+    """What is not looked at as a whole is refused, whatever the policies of its domains are (RFC 7489 §6.6.1)."""
+    async with checked_world(new_world, zone) as world:
+        client = await world.client()
+        content = HEADER.replace(b"Author <author@example.net>", b"author@example.net" + beside)
+        assert await client.deliver(content + b"\r\n" + BODY) == reply
+        client.close()
+        assert world.network.messages == []
+        assert world.dns.asked == []
 
 
 async def test_a_rejected_message_is_not_stored(new_world: WorldMaker, zone: FakeDns) -> None:

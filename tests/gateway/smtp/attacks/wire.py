@@ -8,7 +8,6 @@ from typing import Any, Protocol, TypeVar, cast
 
 from gateway.smtp.connection import SmtpConnection
 from gateway.smtp.limits import MemoryBudget
-from gateway.smtp.listening import Listeners
 from p2pcore.sim.virtual_time import run_virtually
 from tests.support.identities import Member
 
@@ -23,7 +22,8 @@ class Served(Protocol):
     """A started server of any role."""
 
     memory: MemoryBudget
-    _listeners: Listeners
+
+    def _session(self) -> SmtpConnection: ...
 
 
 class Wire(asyncio.Transport):
@@ -34,8 +34,7 @@ class Wire(asyncio.Transport):
     def __init__(self, server: Served, peer: tuple[str, int] = STRANGER, **known: object) -> None:
         """Connect; `known` is what get_extra_info knows besides the peer."""
         super().__init__()
-        assert server._listeners.session is not None
-        self.session: SmtpConnection = server._listeners.session()
+        self.session = server._session()
         self.received = bytearray()
         self.closed = False
         self.end = asyncio.Event()  # set when the server has closed, or the client has gone
