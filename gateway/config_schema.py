@@ -64,7 +64,7 @@ class SmtpSection(Section, frozen=True):
     )
     hostname: Annotated[str, _doc("name in the greeting and in trace fields; the name in the MX record")] = "localhost"
     max_message_size: Annotated[
-        int, _size("largest content taken, in octets (64 MiB at most)", ge=1 << 16, le=64 << 20)
+        int, _size("largest content taken, by submission and IMAP too (64 MiB at most)", ge=1 << 16, le=64 << 20)
     ] = 50 << 20
     also: Annotated[
         tuple[str, ...], _doc("p2pmail.toml files of other domains, whose gateways run in this process and listen here")
@@ -83,7 +83,9 @@ class SmtpSection(Section, frozen=True):
     max_connections: Annotated[int, _doc("connections at once, in all", ge=1)] = 1_000
     max_connections_per_client: Annotated[int, _doc("connections at once from one address", ge=1)] = 50
     max_recipients: Annotated[int, _doc("recipients of one mail (RFC 5321 §4.5.3.1.8: at least 100)", ge=100)] = 1_000
-    memory: Annotated[int, _size("octets of content in memory over all connections", ge=1 << 20)] = 256 << 20
+    memory: Annotated[
+        int, _size("octets of content in memory at once; as much for submission and relay each", ge=1 << 20)
+    ] = 256 << 20
 
 
 class ImapSection(Section, frozen=True):
