@@ -43,6 +43,7 @@ LAYOUT: Final = 1
 MOST: Final = 64 << 10  # octets of backup.json and of backup.key
 PARTS: Final = ("mailbox", "outbox")
 _INFO: Final = b"p2pmail backup 1"
+_NONE: Final = "{}: is no backup of `p2pmail mailbox backup`: backup.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,11 @@ def _about(source: Path, address: str) -> dict[str, Any]:
     try:
         with (source / "backup.json").open("rb") as file:
             about = json.loads(file.read(MOST))
-        layout, whose = about["layout"], about["address"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OperatorError(f"{source}: is no backup of `p2pmail mailbox backup`: {error}") from error
+        layout, whose, _ = about["layout"], about["address"], time.gmtime(about["made"])
+    except OSError as error:
+        raise OperatorError(f"{_NONE.format(source)} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise OperatorError(f"{_NONE.format(source)} is not what it writes") from error
     if layout != LAYOUT:
         raise OperatorError(f"{source}: has layout {layout}; this program reads {LAYOUT}")
     if whose != address:

@@ -88,7 +88,7 @@ def _node(config: Config) -> None:
         return
     if config.node.listen.port == 0:
         raise Broken("node.listen: a port is wanted that stays, so that others find the node again")
-    if endpoint.host in ANYWHERE or endpoint.port == 0:
+    if not networks.is_dialable(endpoint.host) or endpoint.port == 0:
         raise Broken(f"node.advertise: others cannot reach {endpoint}; write the public host:port of this node")
 
 
@@ -108,6 +108,8 @@ def _sending(config: Config) -> None:
             endpoint(config)
         except (Malformed, ValueError) as error:
             raise Broken(f"{key}: {error}") from error
+    if "gateway" in config.domain.roles and not networks.is_dialable(relay_endpoint(config).host):
+        raise Broken(f"relay.advertise: others cannot reach {relay_endpoint(config)}; write the public host:port of it")
     if bool(config.outbound.smarthost_user) != bool(config.outbound.smarthost_password_file):
         raise Broken("outbound.smarthost_user and outbound.smarthost_password_file: give both or neither")
     if config.outbound.smarthost_user and not config.outbound.smarthost:

@@ -16,7 +16,7 @@ from pathlib import Path
 from gateway.config import Config, render
 from gateway.config_rules import advertised, relay_endpoint
 from gateway.errors import ConfigurationError
-from gateway.site import CONFIG_NAME, Site, make_private, write_private
+from gateway.site import CONFIG_NAME, FOUNDING, Site, make_private, placed, write_private
 from p2pcore.clock import system_clock
 from p2pcore.crypto.certificates import Authority, parse_certificate
 from p2pcore.crypto.files import sync_directory
@@ -27,8 +27,6 @@ from p2pcore.directory.directory import Directory
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Failure
 from p2pcore.records import Identity, Role
-
-_UNFINISHED = "founding.toml"
 
 
 def found_domain(directory: Path, config: Config) -> Site:
@@ -41,7 +39,7 @@ def found_domain(directory: Path, config: Config) -> Site:
         with site.locked():
             _begin(site)
             _make_everything(site)
-            (site.directory / _UNFINISHED).replace(site.config_file)
+            (site.directory / FOUNDING).replace(site.config_file)
             sync_directory(site.directory)
     except OSError as error:
         raise ConfigurationError(f"{error.filename or directory}: {error.strerror}") from error
@@ -58,13 +56,13 @@ def open_directory(site: Site) -> Directory:
     Raises ConfigurationError.
     """
     identity = site.identity("directory")
-    if not site.address_book.exists() and not (site.directory / _UNFINISHED).exists():
+    if not site.address_book.exists() and not (site.directory / FOUNDING).exists():
         raise ConfigurationError(
             f"{site.address_book}: is missing, and an empty one would take every address from the domain; "
             "put the newest backup of it there"
         )
     try:
-        authority = Authority.load(site.authority, site.keys.read(site.passphrase).decode().strip())
+        authority = Authority.load(site.authority, _passphrase(site))
         signer = Signer(SigningKey.from_bytes(identity.signing_key), parse_certificate(identity.certificate))
         book = Directory(site.address_book, site.config.domain.name, authority, signer, system_clock)
         try:
@@ -79,7 +77,14 @@ def open_directory(site: Site) -> Directory:
     except OSError as error:
         raise ConfigurationError(f"{error.filename}: cannot be read: {error.strerror}") from error
     except (Failure, ValueError) as error:
-        raise ConfigurationError(f"{site.address_book}: {error}") from error
+        raise ConfigurationError(placed(site.directory, str(error))) from error
+
+
+def _passphrase(site: Site) -> str:
+    try:
+        return site.keys.read(site.passphrase).decode().strip()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{site.passphrase}: is no passphrase") from error
 
 
 def make_tls_certificate(site: Site) -> None:
@@ -95,7 +100,7 @@ def make_tls_certificate(site: Site) -> None:
 
 def _begin(site: Site) -> None:
     """Clear away an interrupted founding; refuse where anything else lies. `founding.toml` is there on return."""
-    unfinished = site.directory / _UNFINISHED
+    unfinished = site.directory / FOUNDING
     if site.config_file.exists():
         raise ConfigurationError(f"{site.config_file}: exists already; nothing was changed")
     roles: tuple[Role, ...] = ("directory", "node", "gateway")

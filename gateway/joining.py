@@ -21,7 +21,7 @@ from gateway.config import Config, RoleName
 from gateway.config_rules import advertised, relay_endpoint
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.founding import make_tls_certificate
-from gateway.site import CONFIG_NAME, Site, make_private, write_private
+from gateway.site import CONFIG_NAME, JOINING, Site, make_private, write_private
 from p2pcore.crypto.certificates import parse_certificate
 from p2pcore.crypto.trust import Trust
 from p2pcore.directory import joining
@@ -33,7 +33,6 @@ from p2pcore.names import canonical_address, split_address
 from p2pcore.records import Identity, Invitation, JoinAnswer, PublishedVersion, Role, decode
 
 _INVITATION = "invitation.txt"
-_CONFIG = "joining.toml"
 _ROLES: dict[Role, RoleName] = {"node": "node", "gateway": "gateway", "user": "agent"}
 
 
@@ -61,7 +60,7 @@ def request_admission(directory: Path, invitation_text: str, overrides: list[str
     site = Site(directory / CONFIG_NAME, config)
     with _writing(site):
         request = _request(site, invitation)
-        write_private(site.directory / _CONFIG, configuration.render(config).encode())
+        write_private(site.directory / JOINING, configuration.render(config).encode())
         write_private(site.directory / _INVITATION, invitation_text.encode())
     return request
 
@@ -96,11 +95,10 @@ def finish_join(directory: Path, answer_text: str, password: str) -> Joined:
     Raises ConfigurationError, OperatorError, Refused.
     """
     answer = from_text(JoinAnswer, answer_text)
-    try:
-        invitation = _invitation((directory / _INVITATION).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{directory}: begin with `p2pmail join {directory} --invitation …`") from error
-    site = Site(directory / CONFIG_NAME, configuration.load(directory / _CONFIG))
+    if not all((directory / name).is_file() for name in (_INVITATION, JOINING)):
+        raise ConfigurationError(f"{directory}: begin with `p2pmail join {directory} --invitation …`")
+    invitation = _kept(directory / _INVITATION)
+    site = Site(directory / CONFIG_NAME, configuration.load(directory / JOINING))
     with _writing(site):
         joined = _install(site, invitation, answer, password)
         trust = Trust(invitation.authority, invitation.domain)
@@ -109,7 +107,7 @@ def finish_join(directory: Path, answer_text: str, password: str) -> Joined:
         save_record(site.cache, decode(PublishedVersion, answer.record), trust)
         make_tls_certificate(site)
         write_private(site.config_file, configuration.render(site.config).encode())
-        for leftover in (_INVITATION, _CONFIG):
+        for leftover in (_INVITATION, JOINING):
             (site.directory / leftover).unlink(missing_ok=True)
     return joined
 
@@ -124,7 +122,7 @@ def finish_account(site: Site, answer_text: str, password: str) -> Joined:
     pending = site.account_directory(addresses[0]) / _INVITATION if addresses else None
     if pending is None or not pending.is_file():
         raise OperatorError("nobody here waits for this answer; begin with `p2pmail join … --invitation …`")
-    joined = _install(site, _invitation(pending.read_text(encoding="utf-8")), answer, password)
+    joined = _install(site, _kept(pending), answer, password)
     pending.unlink()
     return joined
 
@@ -139,6 +137,14 @@ def _invitation(text: str) -> Invitation:
         if name != invitation.name or split_address(name)[1] != invitation.domain:
             raise Malformed(f"invitation: {invitation.name!r} is not an address of {invitation.domain}")
     return invitation
+
+
+def _kept(path: Path) -> Invitation:
+    """Return the invitation that the request was made from. Raises ConfigurationError."""
+    try:
+        return _invitation(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, Malformed) as error:
+        raise ConfigurationError(f"{path}: cannot be read; begin again with `p2pmail join … --invitation …`") from error
 
 
 def _seed(invitation: Invitation) -> dict[str, Any]:

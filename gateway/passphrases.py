@@ -57,17 +57,29 @@ def _said_by(line: str) -> str:
     try:
         command = shlex.split(line)
         ended = subprocess.run(command, stdout=subprocess.PIPE, timeout=_PATIENCE, check=False)  # noqa: S603  the operator's own
-        said = ended.stdout[:_MOST].decode().partition("\n")[0].rstrip("\r")
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise ConfigurationError(f"keys.passphrase: command:{line}: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"keys.passphrase: command:{line}: cannot be run: {reason}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ConfigurationError(
+            f"keys.passphrase: command:{line}: gave no answer within {_PATIENCE} seconds"
+        ) from error
     if ended.returncode:
         raise ConfigurationError(f"keys.passphrase: command:{line}: ended with exit code {ended.returncode}")
-    return said
+    return _first_line(ended.stdout[:_MOST], f"command:{line}: its first line of output")
 
 
 def _line(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(_MOST).decode().partition("\n")[0].rstrip("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"keys.passphrase: {path}: cannot be read: {error}") from error
+            octets = file.read(_MOST)
+    except OSError as error:
+        raise ConfigurationError(f"keys.passphrase: {path}: cannot be read: {error.strerror}") from error
+    return _first_line(octets, f"{path}: its first line")
+
+
+def _first_line(octets: bytes, what: str) -> str:
+    try:
+        return octets.partition(b"\n")[0].rstrip(b"\r").decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"keys.passphrase: {what} is no UTF-8 text") from error

@@ -33,13 +33,14 @@ from gateway.config import Config
 from gateway.config_rules import dkim_ed25519_selector, dkim_selector
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.passphrases import obtain
-from p2pcore.crypto.dkim_keys import make_dkim_key, make_ed25519_dkim_key
+from p2pcore.crypto.dkim_keys import dkim_record, make_dkim_key, make_ed25519_dkim_key
 from p2pcore.crypto.files import replace_file, sync_directory
 from p2pcore.crypto.key_files import KeyFiles, is_under_passphrase
 from p2pcore.errors import Failure
 from p2pcore.records import Identity, Role
 
 CONFIG_NAME = "p2pmail.toml"
+FOUNDING, JOINING = "founding.toml", "joining.toml"
 QUEUE_KEY = "gateway-queue.key"
 MAILBOX_KEY_SIZE = 32  # octets
 _USER_KEYS = ("identity", "identity.next", "mailbox.key")
@@ -70,7 +71,12 @@ class Site:
     @classmethod
     def open(cls, config_file: Path, overrides: tuple[str, ...] = ()) -> "Site":
         """Read and check `config_file`. Raises ConfigurationError."""
-        return cls(config_file, configuration.load(config_file, overrides))
+        try:
+            return cls(config_file, configuration.load(config_file, overrides))
+        except ConfigurationError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                _check_finished(config_file.parent)
+            raise
 
     def identity_file(self, role: Role) -> Path:
         """Return where the identity of this machine's `role` (not user) lies."""
@@ -177,6 +183,10 @@ class Site:
             if not path.exists():
                 self.keys.write(path, make())
             keys[selector] = self.read_key(path, f"selector {selector}")
+            try:
+                dkim_record(keys[selector])
+            except Failure as error:
+                raise ConfigurationError(f"{path}: {error}") from error
         return keys
 
     def _read_identity(self, path: Path, what: str) -> Identity:
@@ -223,6 +233,24 @@ def _named(path: Path, what: str) -> Iterator[None]:
         raise ConfigurationError(f"{path}: {what}: cannot be read or written: {error.strerror}") from error
     except Failure as error:
         raise ConfigurationError(f"{what}: {error}") from error
+
+
+def _check_finished(directory: Path) -> None:
+    """Raises ConfigurationError where a site in the making lies in `directory`."""
+    if (directory / JOINING).exists():
+        raise ConfigurationError(
+            f"{directory}: this join is not finished; go on with `p2pmail join {directory} --answer FILE`, "
+            "where FILE is what `p2pmail ca sign` printed"
+        )
+    if (directory / FOUNDING).exists():
+        raise ConfigurationError(
+            f"{directory}: the founding was interrupted; begin again with `p2pmail init {directory} …`"
+        )
+
+
+def placed(place: object, text: str) -> str:
+    """Return what is wrong at `place`, which a text that begins with it has told already."""
+    return text if text.startswith(f"{place}") else f"{place}: {text}"
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -13,7 +13,7 @@ import structlog
 from gateway.errors import ConfigurationError
 from gateway.founding import make_tls_certificate
 from gateway.mailbox.errors import MailboxError
-from gateway.site import Site
+from gateway.site import Site, placed
 from gateway.tls_files import TlsFiles
 from p2pcore.errors import Failure
 
@@ -65,7 +65,7 @@ def starting(what: str, listening: str = "") -> Iterator[None]:
             what = listening
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         file = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        raise ConfigurationError(f"{what}: {file}{reason}") from error
+        raise ConfigurationError(placed(what, f"{file}{reason}")) from error
 
 
 def tls_context(site: Site) -> TlsFiles:

@@ -1,7 +1,9 @@
-"""What an IP address says of who has it; pure."""
+"""What a host, an IP address above all, says of who has it; pure."""
 
 import ipaddress
 from functools import lru_cache
+
+from p2pcore import params
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -53,3 +55,16 @@ def is_loopback(host: str) -> bool:
     """Return whether a peer's address is this machine's own."""
     address = parsed(host)
     return address is not None and address.is_loopback
+
+
+def is_dialable(host: str) -> bool:
+    """Return whether others can be told to dial `host`: a name, or an address that one host has.
+
+    0.0.0.0 would be dialled as this machine (RFC 1122 §3.2.1.3).
+    """
+    address = parsed(host)
+    if address is not None and (
+        address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255"  # RFC 919 §7
+    ):
+        return False
+    return 0 < len(host) <= params.MAX_DOMAIN and host.isprintable() and " " not in host

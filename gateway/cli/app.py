@@ -8,8 +8,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from gateway.cli import demo, directory, dns, doctor, init, join, keys, machine, mailbox, plan, queue, run, status, user
+from gateway.cli.options import plain
 from gateway.errors import OperatorError
 from p2pcore.errors import Failure
+
+_MOST = 1_000  # characters of an error: what is wrong stands at its ends
 
 app = typer.Typer(
     name="p2pmail",
@@ -42,7 +45,9 @@ def main() -> None:
 
 
 def fail(message: str, exit_code: int) -> None:
-    """Print `message` as an error and exit."""
+    """Print `message` as an error, in one line, and exit."""
+    if len(message) > _MOST:
+        message = f"{message[: _MOST // 2]} … {message[-_MOST // 2 :]}"
     console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(message)}")
+    console.print(f"[bold red]error:[/] {escape(plain(message))}")
     sys.exit(exit_code)

@@ -62,7 +62,7 @@ def _add_missing_users(site: Site) -> dict[str, str]:
         address = f"{user}@{site.config.domain.name}"
         if address not in site.account_addresses() and not _removed(site, address):
             write_private(_waiting(site, user), _welcome(site, user))
-            passwords[address] = secrets.token_urlsafe(9)
+            passwords[address] = secrets.token_urlsafe(12)
             administer(site, "user-add", address=address, password=passwords[address])
     return passwords
 

@@ -8,6 +8,7 @@ import typer
 from gateway.cli.options import DEFAULT_CONFIG, ConfigFile
 from gateway.doctor import zone
 from gateway.doctor.facts import domain_record, zone_of
+from gateway.doctor.reach import Reach
 from gateway.resolver import Resolver
 from gateway.site import Site
 
@@ -24,5 +25,5 @@ def register(app: typer.Typer) -> None:
         """Print the zone: MX, addresses, SPF, DKIM, DMARC, MTA-STS and its policy file, SRV and autoconfig."""
         site = Site.open(config)
         resolver = Resolver(site.config.outbound.resolvers)
-        found = asyncio.run(zone_of(site, domain_record(site), resolver, mta_sts))
+        found = asyncio.run(zone_of(site, domain_record(site), resolver, Reach(resolver), mta_sts))
         print(zone.text(found), end="")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, plain_console
+from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, plain, plain_console
 from gateway.doctor.examination import examine
 from gateway.doctor.findings import Finding, failed
 from gateway.site import Site
@@ -41,10 +41,6 @@ def show(findings: Sequence[Finding], console: Console) -> None:
     """Print findings for a person; what strangers said is text and nothing else."""
     for finding in findings:
         console.print(f"{finding.level:4} ", style=_STYLES[finding.level], end="")
-        console.print(f"{finding.check}: {_plain(finding.subject)}: {_plain(finding.detail)}")
+        console.print(f"{finding.check}: {plain(finding.subject)}: {plain(finding.detail)}")
         for line in finding.remedy.splitlines() if finding.level != "ok" else ():
-            console.print(f"       {_plain(line)}")
-
-
-def _plain(text: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in text)
+            console.print(f"       {plain(line)}")

@@ -32,6 +32,11 @@ def plain_console() -> Console:
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+def plain(text: str) -> str:
+    """Return what somebody typed, or strangers said, without what a terminal would obey."""
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
 def read_line(what: str) -> str:
     """Return a line of standard input without its end. Raises ConfigurationError."""
     line = sys.stdin.buffer.readline(1_001)
@@ -49,7 +54,7 @@ def read_file(name: str) -> bytes:
             with Path(name).open("rb") as file:
                 octets = file.read(MOST + 1)
     except OSError as error:
-        raise ConfigurationError(f"{name}: cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{Path(name)}: cannot be read: {error.strerror}") from error
     if len(octets) > MOST:
         raise ConfigurationError(f"{name}: longer than {MOST} octets, so not what is wanted here")
     return octets

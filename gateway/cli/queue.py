@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway import control
-from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, plain_console
+from gateway.cli.options import DEFAULT_CONFIG, ConfigFile, plain, plain_console
 from gateway.doctor.zone import key_record
 from gateway.errors import ConfigurationError
 from gateway.outbound.params import LISTED, LISTED_RECIPIENTS
@@ -16,6 +16,7 @@ from gateway.site import Site
 from p2pcore.crypto.dkim_keys import dkim_record
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `p2pmail queue list` shows it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,32 +25,33 @@ def register(app: typer.Typer) -> None:
     console = plain_console()
 
     @queue.command("list")
-    def list_queue(
-        config: ConfigFile = DEFAULT_CONFIG,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
-    ) -> None:
+    def list_queue(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         """List what waits, with the last reply."""
         items = _ask(config, "queue-list")
         if as_json:
             print(json.dumps(items, indent=2))
             return
         for item in items:
-            console.print(
-                f"{item['id']}  {item['where']}  {_time(item['accepted'])}  <{item['from']}>  {item['size']} octets"
-            )
+            console.print(_head(item))
             for recipient in item["recipients"]:
-                due = f", next attempt {_time(recipient['next_attempt'])}" if recipient["state"] == "pending" else ""
-                reply = _plain(recipient["reply"])
-                console.print(f"    {recipient['to']}: {recipient['state']}{due}  {reply}")
+                console.print(plain(f"    {_outcome(recipient)}  {recipient['reply']}"))
         if not items:
             console.print("Nothing waits.")
         elif len(items) >= LISTED or 2 * sum(len(item["recipients"]) for item in items) > LISTED_RECIPIENTS:
             console.print("Of each queue the oldest are listed; `p2pmail status` counts all.")
 
     @queue.command("show")
-    def show(message: Id, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    def show(message: Id, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         """Show one message's envelope and what happened to each recipient."""
-        print(json.dumps(_ask(config, "queue-show", id=message), indent=2))
+        item = _ask(config, "queue-show", id=message)
+        if as_json:
+            print(json.dumps(item, indent=2))
+            return
+        console.print(_head(item))
+        for recipient in item["recipients"]:
+            tried = f", attempts {recipient['attempts']}" if recipient["attempts"] else ""
+            at = f", the last at {recipient['remote']}" if recipient["remote"] else ""
+            console.print(plain(f"    {_outcome(recipient)}{tried}{at}  {recipient['reply']}"))
 
     @queue.command("retry")
     def retry(
@@ -91,9 +93,13 @@ def _ask(config: Path, command: str, **arguments: str) -> Any:
     return control.ask(Site.open(config).control_socket, command, arguments)
 
 
-def _plain(text: str) -> str:
-    """Return a stranger's words without what a terminal would obey."""
-    return "".join(each if each.isprintable() else "?" for each in text)
+def _head(item: dict[str, Any]) -> str:
+    return f"{item['id']}  {item['where']}  {_time(item['accepted'])}  <{item['from']}>  {item['size']} octets"
+
+
+def _outcome(recipient: dict[str, Any]) -> str:
+    due = f", next attempt {_time(recipient['next_attempt'])}" if recipient["state"] == "pending" else ""
+    return f"{recipient['to']}: {recipient['state']}{due}"
 
 
 def _time(milliseconds: int) -> str:

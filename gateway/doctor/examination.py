@@ -50,7 +50,7 @@ async def _of_domain(
 ) -> list[Finding]:
     record = domain_record(site)
     findings: list[Finding] = []
-    zone = await zone_of(site, record, resolver, "testing")
+    zone = await zone_of(site, record, resolver, reach, "testing")
     policies = MtaSts(resolver, PolicyCache(site.cache / "mta-sts"), clock)
     findings += await published.check(zone, resolver, policies)
     if "gateway" in site.config.domain.roles and not zone.is_nameless:

@@ -1,22 +1,28 @@
 """What this machine knows of its domain by itself: configuration, keys, and the newest domain record on its disk."""
 
+import asyncio
+import hashlib
 from collections.abc import Container, Sequence
 from typing import Final
 
+from gateway.administration import administer
 from gateway.config import Config
-from gateway.config_rules import is_loopback, relay_endpoint
+from gateway.config_rules import is_loopback
+from gateway.doctor.reach import Reach
 from gateway.doctor.zone import Zone
 from gateway.errors import ConfigurationError
 from gateway.outbound.sts_policy import Mode
 from gateway.resolver import Resolver
 from gateway.site import Site
 from p2pcore.crypto.dkim_keys import dkim_record
+from p2pcore.crypto.keys import HpkeKey, SigningKey
+from p2pcore.crypto.tls import node_client_context
 from p2pcore.crypto.trust import Trust
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import CannotKnow, Failure
 from p2pcore.mail.record_file import load_record
 from p2pcore.networks import parsed
-from p2pcore.records import DomainRecord, decode
+from p2pcore.records import DomainRecord, GatewayInfo, Identity, decode
 
 _PORTS: Final = {"imap": 143, "imaps": 993, "submission": 587, "submissions": 465}
 
@@ -28,29 +34,63 @@ def domain_record(site: Site) -> DomainRecord | None:
         published = load_record(site.cache, Trust(identity.authority, site.config.domain.name))
         return decode(DomainRecord, published.content) if published is not None else None
     except (OSError, Failure) as error:
-        raise ConfigurationError(f"{site.cache}: domain record: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(
+            f"{site.cache}/domain-record: {reason}; remove it, and `p2pmail run` fetches the newest"
+        ) from error
 
 
-def gateway_hosts(config: Config, record: DomainRecord | None) -> tuple[str, ...]:
-    """Return the names of the domain's gateways, this machine's first where it is one.
+async def _gateways(site: Site, record: DomainRecord | None, reach: Reach) -> list[tuple[Endpoint, str]]:
+    """Return where agents reach each of the domain's other gateways, and its name for MX, "" where it is not known.
 
-    The record has the hosts where agents reach them, which is no name for MX where somebody wrote an address there.
+    The directory has those that are listed now, and what they are called; elsewhere the record has where they are. An
+    address there is no name: a gateway shows its own by its certificate. Raises OperatorError.
     """
-    own = (config.smtp.hostname,) if "gateway" in config.domain.roles else ()
-    ours = relay_endpoint(config).host if own else ""
-    listed = sorted(each.host for each in record.gateways if each.host != ours) if record is not None else []
-    return tuple(dict.fromkeys((*own, *(host for host in listed if parsed(host) is None))))
+    own = _own_gateway(site)
+    if "directory" in site.config.domain.roles:
+        rows = await asyncio.to_thread(administer, site, "machine-list")
+        node_id = SigningKey.from_bytes(own.signing_key).fingerprint.hex() if own is not None else ""
+        others = [row for row in rows if row["role"] == "gateway" and row["node_id"] != node_id]
+        found = [(Endpoint.parse(row["endpoint"]), row["name"]) for row in others]
+        return [(at, name if parsed(at.host) is not None else at.host) for at, name in found]
+    hpke_key = hashlib.sha256(HpkeKey.from_bytes(own.hpke_keys[0]).public_bytes).digest() if own is not None else b""
+    listed = [each for each in record.gateways if each.hpke_key != hpke_key] if record is not None else []
+    trust = Trust(site.own_identity().authority, site.config.domain.name)
+    names = await asyncio.gather(*(_name(each, trust, reach) for each in listed))
+    return [(Endpoint(each.host, each.port), name) for each, name in zip(listed, names, strict=True)]
 
 
-async def zone_of(site: Site, record: DomainRecord | None, resolver: Resolver, mode: Mode) -> Zone:
+def _own_gateway(site: Site) -> Identity | None:
+    try:
+        return site.identity("gateway") if "gateway" in site.config.domain.roles else None
+    except ConfigurationError:
+        return None  # gateway.doctor.here says so
+
+
+async def _name(gateway: GatewayInfo, trust: Trust, reach: Reach) -> str:
+    if parsed(gateway.host) is None:
+        return gateway.host
+    shown, _ = await reach.shown(Endpoint(gateway.host, gateway.port), node_client_context())
+    try:
+        certificate = trust.add(shown)
+    except Failure:
+        return ""
+    return certificate.host if hashlib.sha256(certificate.hpke_key or b"").digest() == gateway.hpke_key else ""
+
+
+async def zone_of(site: Site, record: DomainRecord | None, resolver: Resolver, reach: Reach, mode: Mode) -> Zone:
     """Return what the zone is made from; a gateway without DKIM keys gets them now. Raises OperatorError."""
     config = site.config
-    gateways = {host: await _addresses(config, host, resolver) for host in gateway_hosts(config, record)}
+    others = await _gateways(site, record, reach)
+    own = [config.smtp.hostname] if "gateway" in config.domain.roles else []
+    hosts = dict.fromkeys([*own, *sorted(name for _, name in others if name)])
+    gateways = {host: await _addresses(config, host, resolver) for host in hosts}
     keys = site.dkim_keys() if "gateway" in config.domain.roles else {}
     return Zone(
         domain=config.domain.name,
         host=config.smtp.hostname,
         gateways=gateways,
+        unnamed=tuple(sorted(f"{at}" for at, name in others if not name)),
         dkim={selector: dkim_record(pem) for selector, pem in keys.items()},
         services=services(config) if "agent" in config.domain.roles else {},
         autoconfig=bool(config.autoconfig.listen),

@@ -22,6 +22,7 @@ _LOCAL = [  # private use, a provider's own NAT, unique local (RFC 6890 §2.2)
     ipaddress.ip_network(each)
     for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 ]
+_NAMES_FIRST = "see to the gateways' names first: the policy has to have all of them"
 _TAG = re.compile(r"\s*([A-Za-z]+)\s*=\s*([^;]*)")
 
 
@@ -38,8 +39,12 @@ async def check(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Findin
         "MTA-STS": _mta_sts(zone, resolver, policies),
         "SRV": _srv(zone, resolver),
     }
+    unnamed = [
+        warn("gateway name", at, "cannot be learnt from the gateway there, and any MX host may be it", wanted.named(at))
+        for at in zone.unnamed
+    ]
     found = await asyncio.gather(*(_looked_up(name, zone, work) for name, work in works.items()))
-    return [finding for findings in found for finding in findings]
+    return [*unnamed, *(finding for findings in found for finding in findings)]
 
 
 async def own_policy(zone: Zone, resolver: Resolver, policies: MtaSts) -> Policy | None:
@@ -59,8 +64,12 @@ async def _looked_up(name: str, zone: Zone, work: Awaitable[list[Finding]]) -> l
         return [fail(name, zone.domain, str(failure), _AGAIN)]
 
 
+async def _exchangers(zone: Zone, resolver: Resolver) -> list[str]:
+    return [host.lower() for _, host in (await resolver.mail_exchangers(zone.domain)).values]
+
+
 async def _mx(zone: Zone, resolver: Resolver) -> list[Finding]:
-    found = [host.lower() for _, host in (await resolver.mail_exchangers(zone.domain)).values]
+    found = await _exchangers(zone, resolver)
     findings = []
     for record, host in zip(wanted.mx(zone), zone.exchangers, strict=True):
         if host in found:
@@ -74,8 +83,12 @@ async def _mx(zone: Zone, resolver: Resolver) -> list[Finding]:
             findings.append(fail("MX", zone.domain, f"{host} is not named", f"{record}"))
     strange = sorted(set(found) - set(zone.exchangers))
     if strange:
-        remedy = "take it out, or let it hand the mail on to a gateway (smtp.trusted_relays)"
-        findings.append(warn("MX", zone.domain, f"{', '.join(strange) or '.'} is no gateway of the domain", remedy))
+        remedy = (
+            "if `p2pmail machine list`, where the directory is, has no gateway of this name either: take it out,\n"
+            "or let it hand the mail on to a gateway (smtp.trusted_relays)"
+        )
+        detail = f"{', '.join(strange) or '.'} is no gateway that is known here"
+        findings.append(warn("MX", zone.domain, detail, remedy))
     return findings
 
 
@@ -179,14 +192,17 @@ async def _mta_sts(zone: Zone, resolver: Resolver, policies: MtaSts) -> list[Fin
     if parse_record(values) is None:
         detail = f"is no record that senders know: {found[0]}" if found else "there is no record"
         remedy = f"{record.instead if found else record}\nand serve this at {wanted.policy_url(zone)}:\n{file}"
+        remedy = _NAMES_FIRST if zone.unnamed else remedy
         return [warn("MTA-STS", record.name, f"{detail}: senders may be led past TLS", remedy)]
     try:
         policy = parse_policy(await policies.fetch(zone.domain))
     except Failure as failure:
-        return [fail("MTA-STS", zone.domain, str(failure), f"serve this there, as text/plain:\n{file}")]
+        remedy = _NAMES_FIRST if zone.unnamed else f"serve this there, as text/plain:\n{file}"
+        return [fail("MTA-STS", zone.domain, str(failure), remedy)]
     missing = [host for host in zone.exchangers if policy.mode != "none" and not policy.allows(host)]
     if missing:
-        same = replace(zone, sts=policy.mode)
+        others = tuple(host for host in await _exchangers(zone, resolver) if policy.allows(host))
+        same = replace(zone, sts=policy.mode, promised=others)
         remedy = f"serve this at {wanted.policy_url(zone)}:\n{wanted.policy_file(same)}{wanted.mta_sts(same).instead}"
         return [fail("MTA-STS", zone.domain, f"the policy does not name {', '.join(missing)}", remedy)]
     return [ok("MTA-STS", zone.domain, f"mode {policy.mode}, {policy.max_age} s")]

@@ -41,6 +41,8 @@ class Zone:
     `gateways`: host → its addresses, as far as they are known. `dkim`: selector → text of its record, of this machine's
     gateway. `services`: those of SERVICES that users reach from elsewhere → port, on `host`. `autoconfig`: `host` tells
     mail readers of their servers. `fronts`: hosts that are MX instead and hand the mail on to gateways → addresses.
+    `unnamed`: where agents reach the gateways whose names are not known here. `promised`: MX hosts of which the MTA-STS
+    policy that is served now says that they are the domain's.
     """
 
     domain: str
@@ -51,6 +53,8 @@ class Zone:
     sts: Mode = "testing"
     autoconfig: bool = False
     fronts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unnamed: tuple[str, ...] = ()
+    promised: tuple[str, ...] = ()
 
     @property
     def exchangers(self) -> Mapping[str, tuple[str, ...]]:
@@ -114,8 +118,21 @@ def policy_url(zone: Zone) -> str:
 
 def policy_file(zone: Zone) -> str:
     """Return the text of the policy file (RFC 8461 §3.2), the same on all gateways."""
-    lines = ["version: STSv1", f"mode: {zone.sts}", *(f"mx: {host}" for host in sorted(zone.exchangers))]
+    lines = [
+        "version: STSv1",
+        f"mode: {zone.sts}",
+        *(f"mx: {host}" for host in sorted({*zone.exchangers, *zone.promised})),
+    ]
     return "".join(f"{line}\n" for line in [*lines, f"max_age: {_MAX_AGE[zone.sts]}"])
+
+
+def named(at: str) -> str:
+    """Return what makes the name of a gateway known here that agents reach at an address."""
+    port = at.rpartition(":")[2]
+    return (
+        "start it, or type where the directory is, where `p2pmail machine list` has its name: "
+        f"p2pmail machine set NAME endpoint=NAME:{port}"
+    )
 
 
 def services(zone: Zone) -> list[Record]:
@@ -139,13 +156,14 @@ def text(zone: Zone) -> str:
     others = [host for host in zone.gateways if host != zone.host]
     sections: list[tuple[str, list[Record]]] = [
         *([(f"first {NAME_IT}", [])] if zone.is_nameless else []),
+        *((f"first let the gateway at {at} be known by name: {named(at)}", []) for at in zone.unnamed),
         ("mail to the domain", mx(zone)),
         ("the gateways; each address needs a PTR record that names its host, from whoever gave you the address", []),
         *((f"{host}. IN A or AAAA: its addresses, which are not known here", []) for host in unknown),
         ("", addresses(zone)),
         ("mail from the domain (SPF)", spf(zone)),
-        ("the keys of this gateway's signatures (DKIM)", dkim(zone)),
-        *((f"and the lines that `p2pmail dkim` prints on {host}", []) for host in others),
+        *([("the keys of this gateway's signatures (DKIM)", dkim(zone))] if zone.dkim else []),
+        *((f"the lines that `p2pmail dkim` prints on {host}, for that gateway's signatures", []) for host in others),
         ("what others do with mail that is not ours (DMARC)", [dmarc(zone)]),
         (f"TLS on the way to us (MTA-STS): this text at {policy_url(zone)}", []),
         *((f"    {line}", []) for line in policy_file(zone).splitlines()),

@@ -14,7 +14,7 @@ from gateway.outbound.errors import NotDelivered
 from gateway.resolver import Answer
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import CannotKnow
-from p2pcore.networks import numeric
+from p2pcore.networks import is_dialable, numeric
 
 SMTP_PORT = 25
 _MISCONFIGURED = "4.3.5"  # RFC 3463 §3.4: system incorrectly configured
@@ -133,7 +133,7 @@ class MailExchangers:
                 unknown = answer
                 continue
             most = params.MAX_ENDPOINTS if len(hosts) == 1 else params.HOST_ENDPOINTS
-            targets += [Target(each.host, address, port) for address in filter(_is_unicast, answer)][:most]
+            targets += [Target(each.host, address, port) for address in filter(is_dialable, answer)][:most]
         if targets:
             return tuple(targets[: params.MAX_ENDPOINTS])
         if unknown is not None:
@@ -168,7 +168,7 @@ class MailExchangers:
         address = numeric(text[5:] if text.startswith("ipv6:") else text)
         if address is None:
             raise NotDelivered("5.1.2", f"address literal {domain} does not parse")
-        if not _is_unicast(address):
+        if not is_dialable(address):
             raise NotDelivered("5.1.2", f"{domain} is no host's address")
         if self._is_own(address, self._port):
             raise NotDelivered("5.4.6", f"{domain} is this host")
@@ -183,12 +183,6 @@ def exchanges(domain: str, records: Sequence[tuple[int, str]]) -> list[Exchange]
     if not named:
         raise NotDelivered("5.1.10", f"domain {domain} takes no mail (null MX)")  # RFC 7505 §3, §5
     return named
-
-
-def _is_unicast(address: str) -> bool:
-    """Whether a host can have it: 0.0.0.0 would be dialled as this machine (RFC 1122 §3.2.1.3)."""
-    parsed = ipaddress.ip_address(address)
-    return not (parsed.is_unspecified or parsed.is_multicast or address == "255.255.255.255")
 
 
 def _is_local(address: str) -> bool:

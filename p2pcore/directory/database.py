@@ -33,7 +33,9 @@ class Database:
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = apsw.Connection(str(path))
-        except (OSError, apsw.Error) as error:
+        except OSError as error:
+            raise BookUnusable(f"{path}: {error.strerror}") from error
+        except apsw.Error as error:
             raise BookUnusable(f"{path}: {error}") from error
         try:
             self._prepare(schema, version)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from p2pcore import networks, params
+from p2pcore import params
 from p2pcore.directory.database import Database
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Malformed
+from p2pcore.networks import is_dialable
 
 MachineRole = Literal["gateway", "node"]
 
@@ -90,13 +91,7 @@ class Machines:
 
 def check_endpoint(role: MachineRole, name: str, endpoint: Endpoint) -> None:
     """Return if the domain record can list `endpoint`. Raises Malformed."""
-    host = endpoint.host
-    good_host = 0 < len(host) <= params.MAX_DOMAIN and host.isprintable() and not host.count(" ")
-    address = networks.parsed(host)
-    if address is not None:
-        unicast = not (address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255")
-        good_host = good_host and unicast
-    if not good_host or not (role == "node") <= endpoint.port <= 65_535:
+    if not is_dialable(endpoint.host) or not (role == "node") <= endpoint.port <= 65_535:
         raise Malformed(f"{role} {name}: {endpoint} is not an endpoint that others can reach")
 
 

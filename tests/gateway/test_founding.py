@@ -85,7 +85,8 @@ def test_interrupted_founding_begins_again(tmp_path: Path, monkeypatch: pytest.M
         patched.setattr(founding, step, die)
         with pytest.raises(KeyboardInterrupt):
             found_domain(tmp_path, config_of())
-    assert not (tmp_path / CONFIG_NAME).exists()
+    with pytest.raises(ConfigurationError, match=r"was interrupted; begin again with `p2pmail init"):
+        Site.open(tmp_path / CONFIG_NAME)
     site = found_domain(tmp_path, config_of())
     book = open_directory(site)
     assert len(book.machines()) == 2
@@ -121,8 +122,26 @@ def test_authority_that_does_not_open(site: Site) -> None:
     site.passphrase.write_text("wrong")
     with pytest.raises(ConfigurationError, match="wrong passphrase"):
         open_directory(site)
+    site.passphrase.write_bytes(b"\xff")
+    with pytest.raises(ConfigurationError, match="authority/passphrase: is no passphrase"):
+        open_directory(site)
     site.passphrase.unlink()
     with pytest.raises(ConfigurationError, match="authority/passphrase: cannot be read"):
+        open_directory(site)
+
+
+@pytest.mark.parametrize("name", ["directory.db", "authority/ca.key", "authority/ca.pem"])
+def test_a_damaged_part_of_the_directory_is_named_once(site: Site, name: str) -> None:
+    """It, and no other file."""
+    damaged = site.directory / name
+    damaged.write_bytes(b"garbage" * 1_000)
+    with pytest.raises(ConfigurationError) as refused:
+        open_directory(site)
+    assert str(refused.value).startswith(f"{damaged}: ")
+    assert str(refused.value).count(f"{site.directory}") == 1
+    damaged.unlink()
+    damaged.mkdir()
+    with pytest.raises(ConfigurationError, match=rf"^{damaged}: [^\[]*Is a directory$"):
         open_directory(site)
 
 

@@ -54,6 +54,28 @@ def test_machine(site: Site, tmp_path: Path, role: str, name: str) -> None:
     }
 
 
+def test_a_join_that_waits_for_its_answer(site: Site, tmp_path: Path) -> None:
+    """Whoever starts it already hears what is left to do, not of a file that is missing."""
+    request_admission(tmp_path / "new", invite(site, "node", "n1"), sites.endpoints())
+    with pytest.raises(ConfigurationError, match=rf"not finished; go on with `p2pmail join {tmp_path}/new --answer"):
+        Site.open(tmp_path / "new" / CONFIG_NAME)
+
+
+@pytest.mark.parametrize("name", ["invitation.txt", "joining.toml"])
+def test_a_request_whose_files_are_gone_or_damaged(site: Site, tmp_path: Path, name: str) -> None:
+    """The answer alone is of no use: the join begins again, with the same keys."""
+    invitation, overrides, new = invite(site, "node", "n1"), sites.endpoints(), tmp_path / "new"
+    answer = sign(site, request_admission(new, invitation, overrides))
+    (new / name).write_bytes(b"\xff")
+    with pytest.raises(ConfigurationError, match=rf"{name}: "):
+        finish_join(new, answer, PASSWORD)
+    (new / name).unlink()
+    with pytest.raises(ConfigurationError, match=f"new: begin with `p2pmail join {new} --invitation"):
+        finish_join(new, answer, PASSWORD)
+    request_admission(new, invitation, overrides)
+    assert finish_join(new, answer, PASSWORD) == Joined("node", "n1")
+
+
 def test_user(site: Site, tmp_path: Path) -> None:
     """A user's machine has her account and a kit; the directory lists her as elsewhere."""
     new, result = joined(site, tmp_path / "new", "user", ALICE)

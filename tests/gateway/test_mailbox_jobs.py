@@ -111,6 +111,26 @@ async def test_export_import_repair(hers: Site, tmp_path: Path, up: bool) -> Non
             await done(hers, "restore", path=tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        (None, "backup.json cannot be read: No such file or directory"),
+        ("[" * 60_000, "backup.json is not what it writes"),
+        ("{}", "backup.json is not what it writes"),
+        (f'{{"layout": 1, "address": "{ALICE}"}}', "backup.json is not what it writes"),
+        (f'{{"layout": 1, "address": "{ALICE}", "made": 1e300}}', "backup.json is not what it writes"),
+    ],
+)
+async def test_what_is_no_backup(hers: Site, tmp_path: Path, about: str | None, said: str) -> None:
+    """It is said in a sentence which file is wrong, and nothing is changed."""
+    (tmp_path / "backup").mkdir()
+    if about is not None:
+        (tmp_path / "backup" / "backup.json").write_text(about)
+    with pytest.raises(OperatorError) as refused:
+        await done(hers, "restore", path=tmp_path / "backup")
+    assert str(refused.value) == f"{tmp_path}/backup: is no backup of `p2pmail mailbox backup`: {said}"
+
+
 async def test_a_backup_is_sealed_to_its_user(hers: Site, tmp_path: Path) -> None:
     """Another user's account does not take it, nor does anybody without her keys read it."""
     await done(hers, "backup", path=tmp_path / "backup")

@@ -93,6 +93,29 @@ def test_a_source_that_gives_none(tmp_path: Path, source: str, monkeypatch: pyte
         obtain(source, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("file:none", "cannot be read: No such file or directory"),
+        ("file:binary", "its first line is no UTF-8 text"),
+        ("command:/nowhere/at-all", "command:/nowhere/at-all: cannot be run: No such file or directory"),
+        ("command:'unbalanced", "command:'unbalanced: cannot be run: No closing quotation"),
+        ("command:a\0b", "cannot be run: embedded null byte"),
+        ("command:cat binary", "its first line of output is no UTF-8 text"),
+        ("command:sleep 60", "gave no answer within 0.01 seconds"),
+    ],
+)
+def test_what_is_wrong_with_a_source(tmp_path: Path, source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sentence, without the numbers and brackets of Python's own."""
+    (tmp_path / "binary").write_bytes(b"\xff\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gateway.passphrases._PATIENCE", 0.01 if "sleep" in source else 120)
+    with pytest.raises(ConfigurationError) as refused:
+        obtain(source, tmp_path)
+    assert said in str(refused.value)
+    assert "[" not in str(refused.value)
+
+
 def secrets_of(site: Site) -> list[bytes]:
     """Every private key of a site, as it would lie on disk."""
     identities = [site.identity(role) for role in ("node", "gateway", "directory") if site.identity_file(role).exists()]

@@ -90,6 +90,14 @@ def test_identities_that_cannot_be_used(site: Site) -> None:
         site.identity("node")
 
 
+def test_a_damaged_dkim_key_is_named(site: Site) -> None:
+    """Before anything is signed or told with it."""
+    site.dkim_keys()
+    (site.directory / "dkim.pem").write_bytes(b"garbage")
+    with pytest.raises(ConfigurationError, match=r"site/dkim\.pem: DKIM key"):
+        site.dkim_keys()
+
+
 def test_own_identity(site: Site) -> None:
     """A machine speaks as its first role; one with an agent alone as its first user, and says when it has none."""
     assert site.own_identity().role == "node"

@@ -42,5 +42,5 @@ def test_a_port_that_is_taken_is_said_with_its_key() -> None:
     ):
         raise taken
     unreadable = PermissionError(errno.EACCES, "Permission denied", "n/node.db")
-    with pytest.raises(ConfigurationError, match=r"^n: n/node\.db: Permission denied"), starting("n", "node.listen"):
+    with pytest.raises(ConfigurationError, match=r"^n/node\.db: Permission denied"), starting("n", "node.listen"):
         raise unreadable

@@ -352,9 +352,9 @@ def test_the_queue_commands(alice: User, outside: Outside, domain: Domain) -> No
     listing = p2pmail(gateway, "queue", "list")
     assert recipient in listing
     assert "451 4.2.1 not now" in listing
-    assert json.loads(p2pmail(gateway, "queue", "show", number))["from"] == alice.address
+    assert json.loads(p2pmail(gateway, "queue", "show", "--json", number))["from"] == alice.address
     p2pmail(gateway, "queue", "hold", number)
-    assert json.loads(p2pmail(gateway, "queue", "show", number))["recipients"][0]["state"] == "held"
+    assert json.loads(p2pmail(gateway, "queue", "show", "--json", number))["recipients"][0]["state"] == "held"
     p2pmail(other, "queue", "remove", useless)
     outside.mta.refusals.clear()
     passing = new_token()

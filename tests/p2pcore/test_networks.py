@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pcore.networks import holder, is_loopback, numeric, parsed, subnet
+from p2pcore.networks import holder, is_dialable, is_loopback, numeric, parsed, subnet
 
 
 @given(st.one_of(st.text(max_size=50), st.ip_addresses().map(str)))
@@ -50,3 +50,31 @@ def test_loopback(host: str) -> None:
 def test_not_loopback(host: str) -> None:
     """Any other address is not, and no name is."""
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["192.0.2.1", "127.0.0.1", "10.0.0.1", "::1", "fd00::1", "fe80::1%eth0", "mx.example.org", "localhost"]
+)
+def test_dialable(host: str) -> None:
+    """An address that one host has, and any name: what it means is not asked here."""
+    assert is_dialable(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "0.0.0.0",
+        "::",
+        "::ffff:0.0.0.0",
+        "224.0.0.1",
+        "ff02::1",
+        "255.255.255.255",
+        "fe80::1%a b",
+        "a\tb",
+        "a" * 256,
+    ],
+)
+def test_not_dialable(host: str) -> None:
+    """What no host has, or a group has, and what is no name."""
+    assert not is_dialable(host)

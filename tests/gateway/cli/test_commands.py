@@ -246,6 +246,16 @@ def test_errors_are_shown_as_they_are(p2pmail: Command, site: Site) -> None:
     assert (ended.code, ":b:.toml: does not exist" in ended.err) == (2, True)
 
 
+def test_an_error_is_one_line_of_text(p2pmail: Command, site: Site) -> None:
+    """Whatever was typed: a terminal obeys nothing of it, and what is long is cut where it is dullest."""
+    ended = p2pmail("run", "-c", site.config_file, "--set", "a\nb\x1b[2J\u202e")
+    assert (ended.code, ended.err) == (2, "error: --set a?b?[2J?: not of the form section.key=value\n")
+    ended = p2pmail("run", "-c", site.config_file, "--set", "a" * 100_000)
+    assert (ended.code, len(ended.err) < 1_100) == (2, True)
+    assert ended.err.startswith("error: --set aaa")
+    assert ended.err.endswith("aaa: not of the form section.key=value\n")
+
+
 def test_status_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """Everything reported is shown: lists, counts, accounts, warnings."""
     report = {

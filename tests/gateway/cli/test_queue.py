@@ -1,4 +1,4 @@
-"""`p2pmail queue list`: what strangers say reaches the terminal as text, and as nothing else."""
+"""`p2pmail queue list` and `show`: what strangers say reaches the terminal as text, and as nothing else."""
 
 import json
 from typing import Any
@@ -43,6 +43,17 @@ def test_programs_get_everything(p2pmail: Command, site: Site) -> None:
     ended = p2pmail("queue", "list", "--json", "-c", site.config_file)
     assert json.loads(ended.out) == [ITEM]
     assert "\x1b" not in ended.out
+
+
+def test_one_message(p2pmail: Command, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the list, with how often and where each recipient was tried; programs get everything."""
+    monkeypatch.setattr(control, "ask", lambda *_: ITEM)
+    ended = p2pmail("queue", "show", "7", "-c", site.config_file)
+    assert ended.code == 0
+    assert all(line.isprintable() for line in ended.out.split("\n"))
+    assert ended.out.startswith('7  queue  2023-11-14 22:13:20  <"[red]"@example.org>  10 octets\n')
+    assert '"[/]"@x.example: held, attempts 1, the last at mx  550 5.1.1' in ended.out
+    assert json.loads(p2pmail("queue", "show", "7", "--json", "-c", site.config_file).out) == ITEM
 
 
 def test_a_long_list_says_that_it_is_not_all(p2pmail: Command, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from gateway import control
 from gateway.administration import administer
 from gateway.doctor import here
 from gateway.doctor.facts import domain_record
+from gateway.errors import ConfigurationError
 from gateway.site import Site
 from p2pcore import params
 from p2pcore.clock import system_clock
@@ -34,6 +35,19 @@ def test_a_new_machine_is_well(site: Site) -> None:
     assert found["identity"] == {"ok"}
     assert found["certificate"] == {"ok", "warn"}
     assert found["clock"] == {"warn"}  # no process runs here that could compare
+
+
+def test_a_record_that_cannot_be_read_is_named(site: Site) -> None:
+    """With what makes it good again; whether it is damaged, or another kind of file."""
+    (site.cache / "domain-record").parent.mkdir(exist_ok=True)
+    (site.cache / "domain-record").write_bytes(b"")
+    again = "; remove it, and `p2pmail run` fetches the newest"
+    with pytest.raises(ConfigurationError, match=f"cache/domain-record: .*truncated{again}"):
+        domain_record(site)
+    (site.cache / "domain-record").unlink()
+    (site.cache / "domain-record").mkdir()
+    with pytest.raises(ConfigurationError, match=f"cache/domain-record: Is a directory{again}"):
+        domain_record(site)
 
 
 def test_what_ends_is_told_before_and_after(site: Site) -> None:

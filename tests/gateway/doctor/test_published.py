@@ -86,7 +86,7 @@ async def test_a_complete_domain_is_well(dns: FakeDns, tmp_path: Path) -> None:
     [
         ("example.org MX 10", "", "MX", "fail", "example.org. IN MX 10 mx1.example.org."),
         ("example.org MX 10 mx2", "", "MX", "warn", "example.org. IN MX 10 mx2.example.org."),
-        ("", "example.org MX 20 other.example", "MX", "warn", "take it out"),
+        ("", "example.org MX 20 other.example", "MX", "warn", "if `p2pmail machine list`"),
         ("mx1.example.org A", "", "address", "fail", "mx1.example.org. IN A 192.0.2.1"),
         ("1.2.0.192.in-addr.arpa", "", "PTR", "fail", "1.2.0.192.in-addr.arpa. IN PTR mx1.example.org."),
         ("1.2.0.192.in", "1.2.0.192.in-addr.arpa PTR host.isp.example", "PTR", "warn", "1.2.0.192.in-addr.arpa. IN"),
@@ -204,6 +204,34 @@ async def test_spf_that_is_right_waits_for_the_records_it_names(dns: FakeDns, tm
     dns.replace("\n".join(line for line in GOOD.splitlines() if not line.startswith("example.org MX")))
     (found,) = (each for each in await findings(dns, tmp_path) if each.check == "SPF" and each.level == "fail")
     assert (found.subject, found.remedy) == ("example.org", "see to the MX and address records first")
+
+
+@pytest.mark.parametrize("without", ["_mta-sts", ""])
+async def test_a_gateway_without_a_name_is_left_out_of_nothing(dns: FakeDns, tmp_path: Path, without: str) -> None:
+    """It may be the MX host that nobody here knows: first its name, and no policy is advised before."""
+    zone = replace(ZONE, unnamed=("192.0.2.7:2465",))
+    dns.replace("\n".join(line for line in GOOD.splitlines() if not without or not line.startswith(without)))
+    dns.add("example.org MX 10 mx7.example.org")
+    resolver = Resolver([dns.endpoint], timeout=2_000)
+    policies = Policies(resolver, PolicyCache(tmp_path), ManualClock())
+    policies.file = None
+    told = {each.check: each for each in await published.check(zone, resolver, policies) if each.level != "ok"}
+    assert set(told) == {"gateway name", "MX", "MTA-STS"}
+    assert (told["gateway name"].subject, told["gateway name"].level) == ("192.0.2.7:2465", "warn")
+    assert "p2pmail machine set" in told["gateway name"].remedy
+    assert "mx7.example.org is no gateway that is known here" in told["MX"].detail
+    assert told["MTA-STS"].remedy == "see to the gateways' names first: the policy has to have all of them"
+
+
+async def test_a_policy_keeps_what_it_has(dns: FakeDns, tmp_path: Path) -> None:
+    """An MX host that it names already may be a gateway that joined since; what is none any more goes."""
+    dns.add("example.org MX 10 mx3.example.org")
+    file = (
+        b"version: STSv1\nmode: enforce\nmx: mx1.example.org\nmx: mx3.example.org\nmx: mx4.example.org\nmax_age: 86400"
+    )
+    (found,) = (each for each in await findings(dns, tmp_path, file) if each.check == "MTA-STS")
+    assert found.detail == "the policy does not name mx2.example.org"
+    assert "mx: mx1.example.org\nmx: mx2.example.org\nmx: mx3.example.org\nmax_age" in found.remedy
 
 
 NOTHING = """mx1.example.org A 192.0.2.1

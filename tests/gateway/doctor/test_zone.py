@@ -72,6 +72,21 @@ def test_what_is_missing_is_said_in_comments() -> None:
     assert "https://mta-sts.example.org/.well-known/mta-sts.txt" in shown
 
 
+def test_a_machine_that_is_no_gateway_has_no_keys() -> None:
+    """Nothing stands where they would: they are printed where the gateways are."""
+    shown = text(replace(zone(), host="node.example.org", dkim={}))
+    assert "this gateway" not in shown
+    for host in ("mx1", "mx2"):
+        assert f"`p2pmail dkim` prints on {host}.example.org" in shown
+
+
+def test_a_gateway_without_a_name_is_told_before_all_else() -> None:
+    """Whoever published these lines as they are would leave it out."""
+    first = text(replace(zone(), unnamed=("192.0.2.7:2465",))).splitlines()[0]
+    assert first.startswith("; first let the gateway at 192.0.2.7:2465 be known by name: ")
+    assert "endpoint=NAME:2465" in first
+
+
 def test_records_of_other_zones_stand_in_comments() -> None:
     """A gateway of several domains has its name in one of them: a zone with another's records does not load."""
     shown = text(replace(zone(), domain="other.example"))
