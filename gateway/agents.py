@@ -51,7 +51,7 @@ class Agents:
             try:
                 await self.add(address)
             except ConfigurationError as error:
-                log.exception("account not started; the others are", address=address)
+                log.error("account not started; the others are", address=address, error=str(error))  # noqa: TRY400 - no defect
                 self.failed[address] = str(error)
 
     async def stop(self) -> None:

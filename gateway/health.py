@@ -1,8 +1,13 @@
 """What is wrong with the network as one machine sees it, in words for `status`. Pure; times in ms."""
 
+from typing import Final
+
 from p2pcore import params
 from p2pcore.records import DomainRecord
 
+REFUSED: Final = (
+    "the nodes refuse this machine: its certificate is revoked, or has expired; stop it, or let it join anew"
+)
 SILENT_AFTER = 3 * params.HEAD_INTERVAL  # a head is up to two intervals old before a quiet machine hears the next
 
 

@@ -36,7 +36,7 @@ from gateway.network import Member, Network, Signers, told_contacts
 from gateway.outboxes import Outboxes
 from gateway.queues import Queues
 from gateway.relaying import Relaying, courier_of, start_relaying
-from gateway.renewing import Renewals
+from gateway.renewing import Renewals, renew_from_book
 from gateway.resolver import Resolver
 from gateway.site import Site, check_access, make_private
 from gateway.smtp.relayed import RelayedReports
@@ -105,6 +105,9 @@ async def _running(site: Site, together: Together) -> AsyncIterator[Status]:
         check_access(site.cache, site.temporary, site.accounts)
     await asyncio.to_thread(site.seal_keys)
     roles = config.domain.roles
+    if "directory" in roles:
+        with starting(f"{site.directory}"):
+            await asyncio.to_thread(renew_from_book, site)
     has_listener = "agent" in roles or ("gateway" in roles and together.listener is None)
     tls = tls_context(site) if has_listener else None
     async with AsyncExitStack() as stack:

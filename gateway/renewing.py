@@ -1,23 +1,26 @@
 """The certificates that this machine speaks under: each is followed, put on disk when renewed, and judged for `status`.
 
 A certificate is renewed by the directory from half of its life on (p2pcore.mail.successor finds it). A gateway's is in
-the domain record as well, by which agents know it: a record that names another one is reason to ask at once.
+the domain record as well, by which agents know it: a record that names another one is reason to ask at once. Beside the
+directory's book nobody needs to be asked.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from gateway.errors import ConfigurationError
+from gateway.founding import open_directory
 from gateway.network import Network
 from gateway.site import Site
 from p2pcore import params
 from p2pcore.client.replicas import Replicas
-from p2pcore.crypto.certificates import Certificate
+from p2pcore.crypto.certificates import Certificate, parse_certificate
 from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import SigningKey
 from p2pcore.crypto.statements import Signer
@@ -28,6 +31,33 @@ from p2pcore.records import DomainRecord, Identity, Role
 WARNED_BEFORE = 30 * params.DAY  # of its end: by then the directory has had 170 days to renew it
 
 WhenRenewed = Callable[[Identity], None]
+
+
+def renew_from_book(site: Site) -> None:
+    """Put the certificates that the directory's book on this machine has for its identities into them, in force or not.
+
+    A machine that was off past their end would be answered by nobody, and so could not ask. Durable on return.
+    Raises ConfigurationError, OSError, Failure.
+    """
+    directory = open_directory(site)
+    try:
+        for path, identity in _identities(site):
+            held = parse_certificate(identity.certificate)
+            newest = directory.newest(held)
+            if newest != held:
+                _save_renewed(site.keys, path, newest)
+    finally:
+        directory.close()
+
+
+def _identities(site: Site) -> Iterator[tuple[Path, Identity]]:
+    roles: tuple[Role, ...] = ("node", "gateway")
+    for role in roles:
+        if role in site.config.domain.roles:
+            yield site.identity_file(role), site.identity(role)
+    for address in site.account_addresses():
+        with suppress(ConfigurationError):  # said where the account is opened, which stops no other
+            yield site.account_directory(address) / "identity", site.user_identity(address)
 
 
 class Renewals:
@@ -92,7 +122,8 @@ class Renewals:
                 day = datetime.fromtimestamp(certificate.not_after / 1_000, UTC).date()
                 if now > certificate.not_after + params.JUDGING_TOLERANCE:
                     # nobody answers what it signs, so it cannot ask for the renewed one either
-                    warnings.append(f"{what} has expired on {day}: nobody answers it; revoke it and let it join anew")
+                    cure = "`p2pmail user rotate`" if certificate.role == "user" else "revoke it and let it join anew"
+                    warnings.append(f"{what} has expired on {day}: nobody answers it; {cure}")
                 else:
                     warnings.append(f"{what} will expire on {day} and has not been renewed: is the directory running?")
         return warnings

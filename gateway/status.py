@@ -95,7 +95,8 @@ class Status:
     async def _warnings(self, replication: tuple[int, int]) -> list[str]:
         k, w = replication
         names, known = self._network.names, len(self._network.substrate.known())
-        warnings = health.of_copies(k, w, known)
+        refused = names is not None and names.refused
+        warnings = [health.REFUSED] if refused else health.of_copies(k, w, known)
         called_for = self._availability.estimate()
         if k and called_for.up is not None and called_for.k is not None and k < called_for.k:
             warnings.append(too_few_copies(k, called_for.up, called_for.k, known))

@@ -28,7 +28,7 @@ from p2pcore.records import CleanupTask, decode
 ROUND = 500  # tasks of one request; one acknowledgement names them all
 FIRST_RETRY = 10.0  # seconds; doubled up to LAST_RETRY while some node does not confirm
 LAST_RETRY = 3_600.0
-KEPT_MESSAGES = 2_000  # 1/25 of what an inbox holds on a node; some 8 MB of entries in a reading from zero
+KEPT_MESSAGES = 2_000  # 1/25 of what an inbox holds on a node; some 7 MB of entries in a reading from zero
 KEPT_OCTETS = 512 << 20  # of sealed bodies, on each of k nodes
 
 log = structlog.get_logger("cleanup")

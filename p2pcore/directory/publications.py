@@ -3,9 +3,11 @@
 from collections.abc import Collection
 
 from p2pcore import params
+from p2pcore.crypto.certificates import Certificate, parse_certificate
 from p2pcore.directory import record
 from p2pcore.directory.base import Base
 from p2pcore.directory.issued import IssuedCertificate
+from p2pcore.directory.renewal import in_use
 from p2pcore.records import PublishedVersion, VersionStatement
 
 
@@ -55,6 +57,19 @@ class Publications(Base):
     def renewals_due(self, now: int) -> tuple[IssuedCertificate, ...]:
         """Return the certificates in use whose half-time has passed at `now` (ms), the directory's own first."""
         return self._issuer.renewals_due(now)
+
+    def newest(self, held: Certificate) -> Certificate:
+        """Return the certificate in use for the keys of `held`, renewed if its half-time has passed; else `held`.
+
+        Raises AuthorityLocked, BookUnusable.
+        """
+        with self.book.transaction():
+            of_its_key = [issued for issued in in_use(self.book, self.signer) if issued.public_key == held.public_key]
+        for issued in of_its_key:
+            found = parse_certificate(issued.der)
+            if found.hpke_key == held.hpke_key:
+                return parse_certificate(self.renew(issued)) if self.clock() >= issued.renewable_from else found
+        return held
 
     def renew(self, certificate: IssuedCertificate) -> bytes:
         """Issue the successor of a certificate in use, for the same keys, and return it (DER).

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from p2pcore.mail.addresses import expand
 from p2pcore.mail.certificates import CertificateBook
 from p2pcore.mail.inbox_state import InboxState, InboxStates
 from p2pcore.mail.record_file import load_record, save_record
+from p2pcore.mail.refusal import is_refused
 from p2pcore.records import (
     AddressList,
     DomainRecord,
@@ -69,7 +71,8 @@ class DomainNames:
 
     `hpke_keys` are this gateway's, with which the address list opens; an agent has none and asks for certificates only.
     `clock_difference` gives the median of the nodes' clocks minus ours in ms.
-    `record`, `addresses` and `published` are None until something has been adopted (and opened).
+    `record`, `addresses` and `published` are None until something has been adopted (and opened). `refused`: no node is
+    known, and those that the record lists refuse this machine's certificate.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class DomainNames:
         self.record: DomainRecord | None = None
         self.addresses: AddressList | None = None
         self.published: PublishedVersion | None = None
+        self.refused = False
         self.last_head = 0  # when the directory last spoke, in ms; 0: not heard yet
         self._replicas = replicas
         self._checker = replicas.checker
@@ -101,8 +105,9 @@ class DomainNames:
         self._adopting = asyncio.Lock()
         self._wake = asyncio.Event()
         self._asking = asyncio.Lock()
-        self._asked = 0  # when the network was last asked for the record, in ms
-        self._confirmed = 0  # when it last answered
+        self._confirmed = 0  # when the network last answered what the record is, in ms
+        self._failed = 0, ""  # when it last did not, and why
+        self._looking: asyncio.Task[None] | None = None  # for whoever is told that there is no such address
         self._wanted = b""  # record digest of the newest head
         self._tasks = Tasks()
 
@@ -149,16 +154,23 @@ class DomainNames:
         return True
 
     def _contacts_changed(self) -> None:
-        if self._confirmed == 0:  # nobody could be asked so far
+        if self._confirmed == 0 or not self._replicas.substrate.known():  # nobody could be asked so far, or can be now
             self._wake.set()
 
     async def refresh(self) -> None:
         """Ask the network for the newest record and adopt it. Raises CannotKnow, and what `adopt` raises."""
-        self._asked = self._clock()
-        published = await self._replicas.resolve("domain", names.domain_identifier(self.domain))
-        self._confirmed = self._clock()
-        if published is not None:
-            await self.adopt(published)
+        async with self._asking:
+            await self._ask()
+
+    async def _ask(self) -> None:
+        try:
+            published = await self._replicas.resolve("domain", names.domain_identifier(self.domain))
+            if published is not None:
+                await self.adopt(published)
+            self._confirmed = self._clock()
+        except (Failure, OSError) as error:
+            self._failed = self._clock(), str(error)
+            raise
 
     def heard(self, heads: Sequence[SignedStatement]) -> None:
         """Look at directory heads that came with a reply: a newer record is asked for soon."""
@@ -228,18 +240,20 @@ class DomainNames:
     async def _look_again(self) -> None:
         """Ask for the record unless that was done within _RECENT: a user added a moment ago must not be refused.
 
-        Raises CannotKnow where the network cannot be asked.
+        A question under way is waited for; one that its asker gives up goes on. Raises CannotKnow where there is no
+        answer.
         """
+        if self._looking is None or self._looking.done():
+            self._looking = self._tasks.start(self._look(), f"record of {self.domain} for an unknown address")
+        await asyncio.shield(self._looking)
+        if self._clock() - self._confirmed >= _RECENT:
+            raise CannotKnow(f"the record of {self.domain} cannot be confirmed: {self._failed[1]}")
+
+    async def _look(self) -> None:
         async with self._asking:
-            now = self._clock()
-            if now - self._confirmed < _RECENT:
-                return
-            if now - self._asked < _RECENT:
-                raise CannotKnow(f"the record of {self.domain} could not be confirmed just now")
-            try:
-                await self.refresh()
-            except (Failure, OSError) as error:
-                raise CannotKnow(f"the record of {self.domain} cannot be confirmed: {error}") from error
+            if self._clock() - max(self._confirmed, self._failed[0]) >= _RECENT:
+                with suppress(Failure, OSError):
+                    await self._ask()
 
     async def certificate_of(self, address: str) -> Certificate:
         """Return the certificate whose primary address is `address`. Raises Malformed, NotOurDomain, CannotKnow."""
@@ -279,11 +293,20 @@ class DomainNames:
             try:
                 await self.refresh()
                 pause = params.HEAD_INTERVAL if self.record else _RETRY
+                self.refused = False
             except (Failure, OSError) as error:
                 _log.info("domain record of %s: %s", self.domain, error)
+                await self._look_whether_refused()
             try:
                 async with asyncio.timeout(pause / 1_000):
                     await self._wake.wait()
             except TimeoutError:
                 continue
             self._wake.clear()
+
+    async def _look_whether_refused(self) -> None:
+        known = self._replicas.substrate.known()
+        refused = self.record is not None and not known and await is_refused(self._replicas, self.record)
+        if refused and not self.refused:
+            _log.warning("the nodes refuse this machine: its certificate is revoked, or has expired; let it join anew")
+        self.refused = refused

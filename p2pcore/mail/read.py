@@ -26,6 +26,7 @@ _EACH = 0.01  # seconds per entry that a reader who was given several at once wa
 _TOGETHER = 0.3  # and at most
 _GATHER = 0.6  # seconds at most that a busy reader's nodes are not asked again
 _PLACEMENT = 5 * params.MINUTE  # between lookups of the inbox's nodes without any change noticed
+_UNPLACED = params.SECOND  # until the next, where the last could not be made
 _SETTLE = 1.0  # seconds that changes of the routing table are gathered for, before one lookup
 _OLDER_HOLDERS = params.HOUR  # between reads of nodes past the k closest
 
@@ -129,14 +130,17 @@ class InboxReader:
         return tuple(self._watches)
 
     async def _keep_placed(self) -> None:
+        told = ""
         while True:
             self._moved.clear()
             try:
                 await self._place()
-                pause = _PLACEMENT
+                pause, told = _PLACEMENT, ""
             except TemporaryFailure as failure:
-                _log.info("inbox placement: %s", failure)
-                pause = params.SECOND
+                pause, reason = _UNPLACED, str(failure)
+                if reason != told:
+                    _log.info("inbox placement: %s", reason)
+                told = reason
             try:
                 async with asyncio.timeout(pause / 1_000):
                     await self._moved.wait()

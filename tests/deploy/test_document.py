@@ -61,6 +61,7 @@ def test_warnings() -> None:
         ),
         *health.of_clock(10**6),
         *health.of_directory(cast(DomainRecord, record), 0, 0, now),
+        health.REFUSED,
         *health.of_gateways("bob@example.org", 2, "no answer"),
         status.too_few_copies(3, 0.5, 7, 3),
     ]

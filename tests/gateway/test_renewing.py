@@ -9,16 +9,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.administration import administer
 from gateway.network import Network, Signers
-from gateway.renewing import WARNED_BEFORE, Renewals
+from gateway.renewing import WARNED_BEFORE, Renewals, renew_from_book
+from gateway.site import Site
 from p2pcore import names, params
 from p2pcore.client.replicas import Replicas
-from p2pcore.crypto.certificates import Certificate
+from p2pcore.clock import system_clock
+from p2pcore.crypto.certificates import Certificate, parse_certificate
 from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import HpkeKey, SigningKey
 from p2pcore.errors import CertificateRefused
 from p2pcore.mail.names import DomainNames
 from p2pcore.records import DomainRecord, GatewayInfo, Identity, PublishedVersion, Revocation, decode, encode
+from tests.gateway.sites import ALICE, BOB, PASSWORD
 from tests.p2pcore.client.memory_network import MemoryNetwork
 from tests.p2pcore.mail.bench import Domain, put, replicas_over
 from tests.support.identities import Member
@@ -138,6 +142,7 @@ async def test_what_is_wrong_with_a_certificate_is_said(stage: Stage) -> None:
         clock.now = time
         (warning,) = stage.renewals.warnings()
         assert "the certificate of alice@example.org " + said in warning
+    assert "`p2pmail user rotate`" in warning
     clock.now = now
     stage.network.trust.set_revocations((Revocation(alice.certificate.serial, "retired", now),))
     (warning,) = stage.renewals.warnings()
@@ -157,3 +162,22 @@ async def test_nothing_is_followed_after_its_holder_has_stopped(stage: Stage) ->
         await stage.renewals.follow(own, stage.replicas, stage.file, stage.domain.alice.identity)
         assert len(stage.renewals._followed) == 1
     assert stage.renewals._followed == []
+
+
+async def test_a_machine_with_the_book_renews_itself_at_its_start(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off past the end of all its certificates, it could ask nobody; an account that is damaged stops no other."""
+    for address in (ALICE, BOB):
+        await asyncio.to_thread(administer, site, "user-add", address=address, password=PASSWORD)
+    damaged = site.account_directory(ALICE) / "identity"
+    damaged.write_bytes(b"x")
+    later = system_clock() + 430 * params.DAY
+    monkeypatch.setattr("gateway.founding.system_clock", lambda: later)
+    renew_from_book(site)
+    for identity in (site.identity("node"), site.identity("gateway"), site.user_identity(BOB)):
+        certificate = parse_certificate(identity.certificate)
+        assert certificate.not_after > later
+        assert certificate.public_key == SigningKey.from_bytes(identity.signing_key).public_bytes
+    assert damaged.read_bytes() == b"x"
+    before = site.identity_file("node").stat().st_mtime_ns
+    renew_from_book(site)
+    assert site.identity_file("node").stat().st_mtime_ns == before

@@ -40,6 +40,17 @@ async def test_one_machine(site: Site) -> None:
             assert any("k = 1" in warning for warning in report["warnings"])  # type: ignore[attr-defined]
 
 
+async def test_a_machine_that_the_nodes_refuse(site: Site) -> None:
+    """That is said in place of how many nodes are known: none answers one that is revoked."""
+    with site.locked():
+        async with running(site) as status:
+            assert status._network.names is not None
+            status._network.names.refused = True
+            warnings = (await asked(site, "status"))["warnings"]
+    assert isinstance(warnings, list)
+    assert warnings[0].startswith("the nodes refuse this machine")
+
+
 async def test_mail_that_reaches_no_gateway(site: Site) -> None:
     """A user's mail to other domains waits for a gateway, and there is none."""
     silent = Site.open(site.config_file, ("relay.listen=[]",))

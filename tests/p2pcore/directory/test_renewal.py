@@ -55,6 +55,20 @@ def test_a_renewed_certificate_has_the_same_keys_and_names_and_a_later_version(o
     assert gateway.certificate in {machine.certificate for machine in office.directory.machines()}
 
 
+def test_the_newest_certificate_of_a_holder(office: "Office") -> None:
+    """What was renewed, here or by whoever publishes, is found by the earlier one; what is not in use has no other."""
+    held = parse_certificate(office.gateway("mx.example.org"))
+    gone = parse_certificate(office.user("gone@example.org"))
+    office.directory.remove_user("gone@example.org")
+    assert office.directory.newest(held) == held
+    office.world.clock.advance(430 * params.DAY)
+    new = office.directory.newest(held)
+    assert (new.host, new.public_key, new.hpke_key) == (held.host, held.public_key, held.hpke_key)
+    assert new.not_after > office.world.clock()
+    assert office.directory.newest(held) == new
+    assert office.directory.newest(gone) == gone
+
+
 def test_the_directory_renews_itself_with_the_next_epoch(office: "Office") -> None:
     """Records are signed with the new certificate at once and after reopening with the old one."""
     before = office.directory.current_record().version.statement

@@ -1,8 +1,10 @@
 """p2pcore.mail.names: the domain record's adoption, and the answers to RCPT."""
 
 import asyncio
+import errno
 import hashlib
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,17 @@ from p2pcore.errors import (
     NotOurDomain,
 )
 from p2pcore.mail.names import DomainNames
-from p2pcore.records import AddressList, HeadStatement, InboxStatus, Revocation, SignedStatement
+from p2pcore.mail.record_file import save_record
+from p2pcore.names import VersionedKind
+from p2pcore.records import (
+    AddressList,
+    HeadStatement,
+    InboxStatus,
+    PublishedVersion,
+    Resolve,
+    Revocation,
+    SignedStatement,
+)
 from tests.p2pcore.client.memory_network import MemoryNetwork
 from tests.p2pcore.mail.bench import Domain, put, replicas_over
 from tests.support.identities import START
@@ -320,6 +332,101 @@ async def test_no_such_address_is_said_only_after_another_look_at_the_record(
     domain.world.clock.advance(6 * params.SECOND)
     found = await gateway_names.recipient("carol@example.org")
     assert [certificate.primary_address for certificate in found.certificates] == ["carol@example.org"]
+
+
+def add_carol(domain: Domain, network: MemoryNetwork) -> None:
+    """Give the nodes a record with one user more, some time after it was last asked for."""
+    users = ("alice@example.org", "bob@example.org", "carol@example.org")
+    for published in (
+        domain.record(START + 1, AddressList(users, {}, (), "")),
+        domain.certificate(domain.world.user("carol")),
+    ):
+        put(network, published)
+    domain.world.clock.advance(6 * params.SECOND)
+
+
+def asked_for_the_record(network: MemoryNetwork) -> int:
+    asked = [operation for node in network.nodes for batch in node.batches for operation in batch]
+    return sum(isinstance(each, Resolve) and each.kind == "domain" for each in asked)
+
+
+async def found_during(names: DomainNames, begun: asyncio.Event, go_on: Callable[[], None]) -> None:
+    """The record is asked for, as after a head; an RCPT for carol comes when `begun`, before `go_on`."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(names.refresh())
+        await begun.wait()
+        recipients = tasks.create_task(names.recipient("carol@example.org"))
+        await asyncio.sleep(0)
+        go_on()
+    assert [each.primary_address for each in recipients.result().certificates] == ["carol@example.org"]
+
+
+async def test_an_rcpt_waits_for_the_answer_of_a_question_under_way(
+    domain: Domain, network: MemoryNetwork, gateway_names: DomainNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every head of a new record makes it asked for: that is no moment to answer 451."""
+    add_carol(domain, network)
+    asked, answer = asyncio.Event(), asyncio.Event()
+    resolve = gateway_names._replicas.resolve
+
+    async def slowly(kind: VersionedKind, identifier: str) -> PublishedVersion | None:
+        asked.set()
+        await answer.wait()
+        return await resolve(kind, identifier)
+
+    monkeypatch.setattr(gateway_names._replicas, "resolve", slowly)
+    await found_during(gateway_names, asked, answer.set)
+
+
+async def test_an_rcpt_waits_for_a_record_that_is_being_written(
+    domain: Domain, network: MemoryNetwork, gateway_names: DomainNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network has answered, and what counts still is the older record: that is no moment to answer 550."""
+    add_carol(domain, network)
+    loop, writing, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def slowly(directory: Path, published: PublishedVersion, trust: Trust) -> None:
+        loop.call_soon_threadsafe(writing.set)
+        go_on.wait(10)
+        save_record(directory, published, trust)
+
+    monkeypatch.setattr("p2pcore.mail.names.save_record", slowly)
+    await found_during(gateway_names, writing, go_on.set)
+
+
+async def test_a_question_that_its_asker_gave_up_has_not_failed(
+    domain: Domain, network: MemoryNetwork, gateway_names: DomainNames
+) -> None:
+    """A client that hangs up at RCPT makes no 451 for the next one, nor is the network asked again for that."""
+    add_carol(domain, network)
+    before = asked_for_the_record(network)
+    for node in network.nodes:
+        node.gate = asyncio.Event()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await gateway_names.recipient("carol@example.org")
+    for node in network.nodes:
+        assert node.gate is not None
+        node.gate.set()
+    assert await gateway_names.recipient("carol@example.org")
+    assert asked_for_the_record(network) - before == 5
+
+
+async def test_what_could_not_be_adopted_confirms_nothing(
+    domain: Domain, network: MemoryNetwork, gateway_names: DomainNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: the older record still says who has an address, and no longer who has none."""
+    put(network, domain.record(START + 1))
+    domain.world.clock.advance(6 * params.SECOND)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("p2pcore.mail.names.save_record", full)
+    for _ in range(2):
+        with pytest.raises(CannotKnow):
+            await gateway_names.recipient("nobody@example.org")
+    assert await gateway_names.recipient("alice@example.org")
 
 
 @pytest.mark.parametrize("skew", [params.CLOCK_WARNING + 1, -params.CLOCK_WARNING - 1])

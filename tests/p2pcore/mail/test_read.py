@@ -10,7 +10,7 @@ import pytest
 
 from p2pcore import params
 from p2pcore.client.replicas import Replicas
-from p2pcore.errors import Failure, NotAuthorised, SignatureRefused
+from p2pcore.errors import CannotKnow, Failure, NotAuthorised, SignatureRefused
 from p2pcore.mail import read
 from p2pcore.mail.judging import InboxJudge, Outcome
 from p2pcore.mail.read import InboxReader
@@ -342,6 +342,27 @@ async def test_the_watch_moves_with_the_closest_nodes(inbox: Inbox, monkeypatch:
     inbox.network.changed()
     assert await inbox.read(1) == ["on the fourth"]
     assert inbox.nodes[1].contact not in inbox.reader.watched
+
+
+async def test_why_nothing_can_be_watched_is_said_once(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried again every second, for days where a machine is alone; another reason is said as well."""
+    monkeypatch.setattr("p2pcore.mail.read._UNPLACED", 1)
+    caplog.set_level("INFO", "p2pcore.mail.read")
+    failures = [CannotKnow(reason) for reason in ("no record", "no record", "no record", "no node")]
+    genuine = inbox.reader._place
+
+    async def place() -> None:
+        if failures:
+            raise failures.pop(0)
+        await genuine()
+
+    monkeypatch.setattr(inbox.reader, "_place", place)
+    await inbox.reader.start()
+    await inbox.until(lambda: inbox.watching)
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("inbox placement")]
+    assert said == ["inbox placement: no record", "inbox placement: no node"]
 
 
 async def test_a_watch_that_a_defect_ended_begins_again(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pcore import params
+from p2pcore.endpoint import Endpoint
 from p2pcore.errors import CannotKnow, CertificateRefused, Failure
 from p2pcore.mail.judging import InboxJudge
 from p2pcore.records import Append, AskInbox, SignedStatement
@@ -81,6 +82,26 @@ async def test_a_revoked_sender_is_refused_everywhere(stage: Stage) -> None:
     for party in others(stage, stage.other):
         assert party.trust.is_compromised(stage.other.member.certificate)
     assert await stage.ask(stage.gateway) == [200, 200, 200]
+
+
+async def test_a_revoked_machine_hears_why_nobody_talks_to_it(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Nodes drop its datagrams, so none is known to it: those that its last record lists refuse it, and so it is said.
+
+    The record that would tell it they give to nobody who is off the list.
+    """
+    realm = stage.realm
+    for number, node in enumerate(realm.nodes):
+        realm.directory.move_machine(f"node{number}", Endpoint(node.contact.host, node.contact.port))
+    await stage.minutes(5, others(stage))
+    assert not stage.other.names.refused
+    realm.directory.revoke(OTHER, "retired")
+    await stage.minutes(5, others(stage, stage.other))
+    realm.substrate.replace(())
+    async with asyncio.timeout(10):
+        while not stage.other.names.refused:  # noqa: ASYNC110 -- nothing tells of it but the log
+            await asyncio.sleep(0.01)
+    assert not stage.gateway.names.refused
+    assert [each.levelname for each in caplog.records if "revoked" in each.message] == ["WARNING"]
 
 
 async def test_nobody_seals_to_a_revoked_user(stage: Stage) -> None:

@@ -164,6 +164,77 @@ def test_each_wrong_login_of_a_session_waits_longer(people: People, tmp_path: Pa
     tell(SUBMISSION, people, tmp_path, story, limits={"failed_login_delay": params.FAILED_LOGIN_DELAY})
 
 
+SECURED = {"cipher": ("TLS_AES_256_GCM_SHA384", "TLSv1.3", 256)}
+SLOWED = {"limits": {"failed_login_delay": params.FAILED_LOGIN_DELAY}}
+RIGHT, WRONG = b"235", b"535"
+
+
+def by_login(user: bytes, password: bytes) -> bytes:
+    return b"\r\n".join((b"AUTH LOGIN", base64.b64encode(user), base64.b64encode(password), b""))
+
+
+async def answered(world: Any, peer: str, attempt: bytes) -> tuple[bytes, float]:
+    """Make an attempt over a connection of its own; return the code that it is answered, and the seconds it took."""
+    wire = Wire(world.server, (peer, 1), **SECURED)
+    await wire.send(b"EHLO x\r\n")
+    began = asyncio.get_running_loop().time()
+    wire.feed(attempt + b"QUIT\r\n")
+    await wire.end.wait()
+    return bytes(wire.received).splitlines()[-2][:3], round(asyncio.get_running_loop().time() - began, 3)
+
+
+@pytest.mark.parametrize(
+    "spellings", [(b"alice", b"ALICE", b"alice@example.org", b"Alice+x@EXAMPLE.org."), (b"nobody", b"nobody+1")], ids=len
+)
+def test_an_account_is_guessed_at_slowly_from_whatever_address(
+    spellings: tuple[bytes, ...], people: People, tmp_path: Path
+) -> None:
+    """Each from an address of its own, by either mechanism, in any spelling, whether or not there is such an account:
+    beyond a few guesses each waits twice as long as the one before, up to 15 s, and then the second of every first one.
+    """
+
+    async def story(world: Any) -> None:
+        guesses = [
+            await answered(world, f"192.0.2.{number}", mechanism(spellings[number % len(spellings)], b"wrong"))
+            for number, mechanism in enumerate([plain, by_login] * 5)
+        ]
+        assert guesses == [(WRONG, 1.0 + waited) for waited in (0, 0, 0, 1, 2, 4, 8, 15, 15, 15)]
+
+    tell(SUBMISSION, people, tmp_path, story, **SLOWED)
+
+
+def test_the_owner_of_a_guessed_account_gets_in(people: People, tmp_path: Path) -> None:
+    """However many have guessed, she waits 15 s at most with the right password, which ends the waiting.
+
+    Other accounts are waited for by nobody, and a quarter of an hour after the last guess she waits no more either.
+    """
+
+    async def story(world: Any) -> None:
+        for _ in range(2):
+            for number in range(50):
+                await answered(world, f"192.0.2.{number}", plain(b"alice", b"wrong"))
+            assert await answered(world, "192.0.2.99", plain(b"bob", b"wrong")) == (WRONG, 1.0)
+            assert await answered(world, "192.0.2.98", plain(b"alice@example.org", b"secret")) == (RIGHT, 15.0)
+            assert await answered(world, "192.0.2.97", by_login(b"alice", b"secret")) == (RIGHT, 0.0)
+            for number in range(50):
+                await answered(world, f"192.0.2.{number}", plain(b"alice", b"wrong"))
+            world.clock.advance(15 * params.MINUTE)
+            assert await answered(world, "192.0.2.96", plain(b"alice", b"secret")) == (RIGHT, 0.0)
+
+    tell(SUBMISSION, People(), tmp_path, story, **SLOWED)  # whose clock is moved here, and shown to no other test
+
+
+def test_an_address_waits_for_whatever_account(people: People, tmp_path: Path) -> None:
+    """One client that tries a name after the other waits as if it had tried one; who is elsewhere does not."""
+
+    async def story(world: Any) -> None:
+        for number, waited in enumerate((0, 0, 0, 1, 2, 4)):
+            assert await answered(world, "192.0.2.1", plain(b"user%d" % number, b"wrong")) == (WRONG, 1.0 + waited)
+        assert await answered(world, "192.0.2.2", plain(b"alice", b"secret")) == (RIGHT, 0.0)
+
+    tell(SUBMISSION, people, tmp_path, story, **SLOWED)
+
+
 @pytest.mark.parametrize(
     ("said", "replies"),
     [
