@@ -301,7 +301,9 @@ async def _start_submission(
         max_message_size=config.smtp.max_message_size,
         limits=SmtpLimits(recipients=config.smtp.max_recipients, memory=config.smtp.memory),
     )
-    server = SubmissionServer(settings, accounts.authenticate_sender, outboxes.of, tls, clock)
+    server = SubmissionServer(
+        settings, accounts.authenticate_sender, outboxes.of, tls, clock, counted_as=accounts.counted_as
+    )
     stack.push_async_callback(server.stop)
     with starting("submission.listen or submissions.listen"):
         await server.start()

@@ -32,11 +32,7 @@ NUMBERS_AT_ONCE = 4_096  # of a SEARCH response; a long one leaves in pieces
 WRITE_TIMEOUT = 300.0  # a client that takes nothing for so long is cut off
 
 # Patience
-LOGIN_FAILURES = 3  # failed logins before BYE; as many of one address or account are free of further waiting
-LOGIN_WAIT = 15.0  # the most that an attempt waits: an owner whose account is being guessed still gets in
-LOGIN_MEMORY = 900.0  # after the last failure it is forgotten
-LOGINS_REMEMBERED = 10_000  # addresses and accounts with failures, some 2 MB
-LOGIN_NAME = 254  # characters of a user name that count: an address has no more (RFC 5321 §4.5.3.1.3)
+LOGIN_FAILURES = 3  # failed logins before BYE
 MAX_BAD = 25  # BAD commands without an OK between them before BYE: not an IMAP client
 STOP_GRACE = 5.0  # commands under way may finish for so long when the server stops
 TLS_HANDSHAKE_TIMEOUT = 30.0

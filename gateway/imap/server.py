@@ -13,10 +13,10 @@ from gateway.imap import params, responses
 from gateway.imap.account import Account
 from gateway.imap.connection import Connection
 from gateway.imap.errors import Bye, No
-from gateway.imap.failed_logins import FailedLogins
 from gateway.imap.params import ImapLimits
 from gateway.imap.stream import Stream
 from gateway.imap.surroundings import Accounts
+from gateway.login_delays import LoginDelays
 from gateway.mailbox.store import MailStore
 from p2pcore.crypto.passwords import ScramVerifier
 from p2pcore.endpoint import Endpoint
@@ -40,7 +40,7 @@ class ImapServer:
     ) -> None:
         self.limits = limits if limits is not None else ImapLimits()
         self.tls_available = tls is not None
-        self.failed_logins = FailedLogins(self.limits.failed_login_delay, time.monotonic, accounts.counted_as)
+        self.login_delays = LoginDelays(self.limits.failed_login_delay, time.monotonic, accounts.counted_as)
         self._accounts = accounts
         self._tls = tls
         self._spool_directory = spool_directory

@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from gateway.imap.account import Account
-from gateway.imap.failed_logins import FailedLogins
 from gateway.imap.params import ImapLimits
+from gateway.login_delays import LoginDelays
 from gateway.mailbox.store import MailStore
 from p2pcore.crypto.passwords import ScramVerifier
 
@@ -67,7 +67,7 @@ class Doorkeeper(Protocol):
 
     limits: ImapLimits
     tls_available: bool
-    failed_logins: FailedLogins
+    login_delays: LoginDelays
 
     async def authenticate(self, user: str, password: str) -> Account | None:
         """The account, counted one session more; None if name or password are wrong. Raises No with LIMIT."""

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
+from gateway.login_delays import LoginDelays
 from gateway.mail.submission import is_among
 from gateway.smtp import params, replies
 from gateway.smtp.chunking import ChunkedDialogue
@@ -97,16 +98,19 @@ class AuthDialogue(ChunkedDialogue[SubmittedTransaction]):
             raise Refusal(replies.AUTH_CANCELLED)
         return _decoded(text) if text else b""
 
+    async def pause(self, seconds: float) -> None:
+        """Let the client wait; only this connection does, each has its own task."""
+        self.disarm()
+        await asyncio.sleep(seconds)
+
     async def _count_failure(self, mechanism: str, refused: LoginRefused) -> None:
         self._failures += 1
         self._logins.failed.failed(self.client)
         self._shared.log.refused(
             reply=str(refused.reply), client=self.client.address, detail=f"{mechanism}: {refused.detail}"
         )
-        self.disarm()
-        # only this connection waits: each has its own task
         delay = self._shared.settings.limits.failed_login_delay * 2 ** (self._failures - 1)
-        await asyncio.sleep(delay / 1_000)
+        await self.pause(delay / params.SECOND)
         self.reply(refused.reply)
         if self._failures >= params.LOGIN_FAILURES:
             self.end_with(replies.TOO_MANY_FAILURES)
@@ -134,12 +138,34 @@ class Logins:
     failed: FailedLogins
 
 
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """What the mechanisms with a password share: who is let in by one, and how long an attempt waits."""
+
+    authenticate: Authenticate
+    delays: LoginDelays
+
+    async def log_in(self, session: AuthDialogue, name: bytes, password: bytes) -> Certificate:
+        """Return who it is, after the wait of an account or address with many failures. Raises LoginRefused."""
+        client, user = session.client.address, name.decode(errors="replace")
+        await session.pause(self.delays.wait(client, user))
+        try:
+            certificate = await self.authenticate(name.decode(), password.decode())
+        except UnicodeDecodeError:
+            certificate = None
+        if certificate is None:
+            self.delays.failed(client, user)
+            raise LoginRefused(replies.AUTH_FAILED, f"user {name[:80]!r}")
+        self.delays.succeeded(client, user)
+        return certificate
+
+
 def has_privacy(session: AuthDialogue) -> bool:
     """Return whether a password may be said here (RFC 4954 §4, RFC 8314 §3.3)."""
     return session.cipher is not None or session.client.is_loopback
 
 
-def plain(authenticate: Authenticate) -> Mechanism:
+def plain(passwords: Passwords) -> Mechanism:
     """PLAIN: identity NUL name NUL password in one message."""
 
     async def run(session: AuthDialogue, initial: bytes | None) -> Certificate:
@@ -150,17 +176,17 @@ def plain(authenticate: Authenticate) -> Mechanism:
         identity, name, password = parts
         if identity not in (b"", name):
             raise LoginRefused(replies.AUTH_FAILED, "nobody may act for another user")
-        return await _log_in(authenticate, name, password)
+        return await passwords.log_in(session, name, password)
 
     return Mechanism(run, has_privacy, replies.AUTH_NEEDS_TLS)
 
 
-def login(authenticate: Authenticate) -> Mechanism:
+def login(passwords: Passwords) -> Mechanism:
     """LOGIN: name and password, each asked for; it was never standardised, and some mail readers know nothing else."""
 
     async def run(session: AuthDialogue, initial: bytes | None) -> Certificate:
         name = await session.ask(b"Username:") if initial is None else initial
-        return await _log_in(authenticate, name, await session.ask(b"Password:"))
+        return await passwords.log_in(session, name, await session.ask(b"Password:"))
 
     return Mechanism(run, has_privacy, replies.AUTH_NEEDS_TLS)
 
@@ -195,16 +221,6 @@ def check_user(certificate: Certificate, trust: Trust, now: int) -> None:
     if certificate.role != "user":
         raise CertificateRefused(f"{certificate.name} is a {certificate.role}, not a user")
     trust.judge(certificate, now, now, direct=True)
-
-
-async def _log_in(authenticate: Authenticate, name: bytes, password: bytes) -> Certificate:
-    try:
-        certificate = await authenticate(name.decode(), password.decode())
-    except UnicodeDecodeError:
-        certificate = None
-    if certificate is None:
-        raise LoginRefused(replies.AUTH_FAILED, f"user {name[:80]!r}")
-    return certificate
 
 
 def _decoded(text: str) -> bytes:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.login_delays import LoginDelays
 from gateway.mail.submission import Submission, check_authors, complete_header
 from gateway.maillog import MailLog
-from gateway.smtp import replies
-from gateway.smtp.auth import Authenticate, Logins, login, plain
+from gateway.smtp import params, replies
+from gateway.smtp.auth import Authenticate, Logins, Passwords, login, plain
 from gateway.smtp.checked_header import CheckedHeader
 from gateway.smtp.clear_content import ClearContent
 from gateway.smtp.connection import Shared
@@ -44,7 +45,10 @@ Outboxes = Callable[[str], Outbox]
 
 
 class SubmissionServer:
-    """Takes mail from the users of this machine. `authenticate` says whose name and password somebody knows."""
+    """Takes mail from the users of this machine. `authenticate` says whose name and password somebody knows.
+
+    `counted_as` gives the one name of whatever account a user's name means, whether there is one or not.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,8 @@ class SubmissionServer:
         tls: ssl.SSLContext | None,
         clock: Clock,
         log: MailLog | None = None,
+        *,
+        counted_as: Callable[[str], str],
     ) -> None:
         """Raises ValueError where a network in `settings` does not parse."""
         log = log or MailLog()
@@ -65,7 +71,9 @@ class SubmissionServer:
         self.memory = MemoryBudget(settings.limits.memory)
         limits = ConnectionLimits(settings.limits, clock)
         self._shared = Shared(settings, ClientTable(settings), limits, tls, log, self._listeners.connections)
-        mechanisms = {"PLAIN": plain(authenticate), "LOGIN": login(authenticate)}
+        delay = settings.limits.failed_login_delay / params.SECOND
+        passwords = Passwords(authenticate, LoginDelays(delay, lambda: clock() / params.SECOND, counted_as))
+        mechanisms = {"PLAIN": plain(passwords), "LOGIN": login(passwords)}
         self._logins = Logins(mechanisms, FailedLogins(settings.limits, clock))
 
     async def start(self) -> None:

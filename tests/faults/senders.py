@@ -121,7 +121,12 @@ class SendingAgent(AgentMachine):
             return self.member.certificate if password == PASSWORD else None
 
         server = SubmissionServer(
-            SubmissionSettings((self.listen,), self.name), authenticate, lambda _user: outbox, None, clock
+            SubmissionSettings((self.listen,), self.name),
+            authenticate,
+            lambda _user: outbox,
+            None,
+            clock,
+            counted_as=str,
         )
         await server.start()
 

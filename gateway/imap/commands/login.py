@@ -45,7 +45,7 @@ async def log_in(session: Session, user: bytes, password: bytes) -> Done:
 
 async def wait_for_turn(session: Session, user: str) -> None:
     """Let an attempt wait where the address or the account has had many that failed."""
-    seconds = session.doorkeeper.failed_logins.wait(session.channel.peer, user)
+    seconds = session.doorkeeper.login_delays.wait(session.channel.peer, user)
     if seconds:
         await session.channel.pause(seconds)
 
@@ -53,7 +53,7 @@ async def wait_for_turn(session: Session, user: str) -> None:
 async def refuse_login(session: Session, user: str) -> ImapError:
     """Let a client that failed to log in wait; return how it is refused: Bye after too many failures."""
     session.failed_logins += 1
-    session.doorkeeper.failed_logins.failed(session.channel.peer, user)
+    session.doorkeeper.login_delays.failed(session.channel.peer, user)
     # only this connection waits: each has its own task
     await session.channel.pause(session.limits.failed_login_delay * 2 ** (session.failed_logins - 1))
     if session.failed_logins >= params.LOGIN_FAILURES:
@@ -65,6 +65,6 @@ async def admitted(session: Session, user: str, account: Account | None) -> Done
     """Log the session in to `account`. Raises as `log_in` where there is none."""
     if account is None:
         raise await refuse_login(session, user)
-    session.doorkeeper.failed_logins.succeeded(session.channel.peer, user)
+    session.doorkeeper.login_delays.succeeded(session.channel.peer, user)
     session.account = account  # from here on the session gives it back when it ends
     return Done("you are logged in", f"CAPABILITY {session.capabilities()}")

@@ -15,6 +15,7 @@ import pytest
 from gateway.imap import params
 from gateway.imap.params import ImapLimits
 from gateway.imap.server import ImapServer
+from gateway.login_delays import FREE_FAILURES
 from gateway.mailbox import expunged, messages
 from gateway.mailbox.contents import OpenContent
 from gateway.mailbox.model import DELETED, NewMessage
@@ -145,6 +146,21 @@ async def test_failed_login_delays_nobody_else(start_site: SiteMaker) -> None:
     client = await site.client()
     await client.ok("NOOP")
     guesser.close()
+
+
+async def test_a_new_connection_starts_nothing_anew(start_site: SiteMaker) -> None:
+    """An account that was guessed at over other connections is waited for by the next one, whatever its password."""
+    site = await start_site()
+    for number in range(FREE_FAILURES):
+        guesser = await Client.connect(site.port)
+        _, tagged = await guesser.command(f"LOGIN {('alice', 'alice@example.org')[number % 2]} wrong{number}")
+        assert tagged.startswith(b"NO [AUTHENTICATIONFAILED]")
+        guesser.close()
+    assert site.server.login_delays._failures["account", "alice@example.org"][0] == FREE_FAILURES
+    client = await Client.connect(site.port)
+    await client.ok("LOGIN alice secret")
+    client.close()
+    assert site.server.login_delays.wait("127.0.0.1", "alice") == 0
 
 
 async def test_stop_says_bye(site: Site) -> None:

@@ -18,8 +18,9 @@ from p2pcore.crypto.sealing import open_body
 from p2pcore.crypto.tls import user_client_context
 from p2pcore.crypto.trust import Trust
 from p2pcore.endpoint import Endpoint
-from p2pcore.errors import CannotKnow, InboxFull, NoSuchAddress, PermanentFailure, TooLarge
+from p2pcore.errors import CannotKnow, InboxFull, Malformed, NoSuchAddress, PermanentFailure, TooLarge
 from p2pcore.mail.injection import SealedContent
+from p2pcore.names import canonical_address
 from tests.gateway.smtp.world import DOMAIN, FakeNames, ListLog, SmtpClient, Users
 from tests.support import identities
 from tests.support.identities import ManualClock, Member
@@ -151,11 +152,17 @@ def make_submission(
         known = user in ("alice", ALICE) and password == "secret"
         return people.alice.certificate if known else None
 
+    def counted_as(user: str) -> str:
+        try:
+            return canonical_address(user if "@" in user else f"{user}@{DOMAIN}")
+        except Malformed:
+            return user
+
     def outbox_of(address: str) -> FakeOutbox:
         assert address == ALICE
         return outbox
 
-    server = SubmissionServer(chosen, authenticate, outbox_of, tls, clock, MailLog(log))
+    server = SubmissionServer(chosen, authenticate, outbox_of, tls, clock, MailLog(log), counted_as=counted_as)
     return SubmissionWorld(server, outbox, log, clock)
 
 

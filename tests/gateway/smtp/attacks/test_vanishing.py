@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.login_delays import LONGEST_WAIT
 from tests.gateway.smtp.attacks.roles import HEADER, MX, RELAY, ROLES, SUBMISSION, Role
 from tests.gateway.smtp.attacks.state import state_of
 from tests.gateway.smtp.attacks.wire import TlsClient, on_virtual_time, settled
@@ -141,7 +142,7 @@ def test_who_vanishes_while_it_is_stored(people: People, tmp_path: Path) -> None
 
 
 def test_who_vanishes_while_a_wrong_login_waits(people: People, tmp_path: Path) -> None:
-    """The pause after a failed login ends with its time at the latest."""
+    """The pauses before and after a failed login end with their time at the latest."""
 
     async def story(world: Any) -> None:
         before = state_of(world)
@@ -150,7 +151,7 @@ def test_who_vanishes_while_a_wrong_login_waits(people: People, tmp_path: Path) 
             wire.feed(b"EHLO x\r\nAUTH PLAIN AGFsaWNlAHdyb25n\r\n")
             await settled()
             wire.vanish()
-        await asyncio.sleep(2)
+        await asyncio.sleep(LONGEST_WAIT + 2)
         assert state_of(world) == before
 
     on_virtual_time(lambda: SUBMISSION.make(people, tmp_path, limits={"failed_login_delay": 1_000}), story)
