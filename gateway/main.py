@@ -105,18 +105,17 @@ async def _running(site: Site, together: Together) -> AsyncIterator[Status]:
         check_access(site.cache, site.temporary, site.accounts)
     await asyncio.to_thread(site.seal_keys)
     roles = config.domain.roles
-    if "directory" in roles:
-        with starting(f"{site.directory}"):
-            await asyncio.to_thread(renew_from_book, site)
     has_listener = "agent" in roles or ("gateway" in roles and together.listener is None)
     tls = tls_context(site) if has_listener else None
     async with AsyncExitStack() as stack:
+        directory = await _open_directory(stack, site) if "directory" in roles else None
         network, own = await _join_network(stack, site, clock)
         names = network.names
         assert names is not None
         renewals = Renewals(network, site.keys)
         node = await _start_node(stack, site, network, names) if "node" in roles else None
-        directory = await _start_directory(stack, site, network, names) if "directory" in roles else None
+        if directory is not None:
+            await _start_directory(stack, site, network, names, directory)
         stack.push_async_callback(names.stop)
         await names.start()
         resolver = Resolver(config.outbound.resolvers)
@@ -157,6 +156,15 @@ async def _running(site: Site, together: Together) -> AsyncIterator[Status]:
         administration.commands["queue-release"] = outboxes.release
         await _start_control(stack, site, administration, status, jobs)
         yield status
+
+
+async def _open_directory(stack: AsyncExitStack, site: Site) -> Directory:
+    """Open the book; what it knows of this machine's own certificates is taken from it before anything uses them."""
+    directory = await asyncio.to_thread(open_directory, site)
+    stack.callback(directory.close)
+    with starting(f"{site.directory}"):
+        await asyncio.to_thread(renew_from_book, site, directory)
+    return directory
 
 
 async def _join_network(stack: AsyncExitStack, site: Site, clock: Clock) -> tuple[Network, Member]:
@@ -203,9 +211,9 @@ async def _start_node(stack: AsyncExitStack, site: Site, network: Network, names
     return node
 
 
-async def _start_directory(stack: AsyncExitStack, site: Site, network: Network, names: DomainNames) -> Directory:
-    directory = await asyncio.to_thread(open_directory, site)
-    stack.callback(directory.close)
+async def _start_directory(
+    stack: AsyncExitStack, site: Site, network: Network, names: DomainNames, directory: Directory
+) -> None:
     newest = directory.signer.certificate  # the book's: it renews itself
     identity = msgspec.structs.replace(site.identity("directory"), certificate=newest.der)
     member = await stack.enter_async_context(network.member(identity))
@@ -214,7 +222,6 @@ async def _start_directory(stack: AsyncExitStack, site: Site, network: Network, 
     publisher = DirectoryPublisher(directory, member.replicas, spreader, trust=network.trust, own=member.signer)
     await publisher.start()
     stack.push_async_callback(publisher.stop)
-    return directory
 
 
 async def _start_gateway(

@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 
 from gateway.errors import ConfigurationError
-from gateway.founding import open_directory
 from gateway.network import Network
 from gateway.site import Site
 from p2pcore import params
@@ -24,6 +23,7 @@ from p2pcore.crypto.certificates import Certificate, parse_certificate
 from p2pcore.crypto.key_files import KeyFiles
 from p2pcore.crypto.keys import SigningKey
 from p2pcore.crypto.statements import Signer
+from p2pcore.directory.directory import Directory
 from p2pcore.errors import CertificateRefused
 from p2pcore.mail.successor import Successor
 from p2pcore.records import DomainRecord, Identity, Role
@@ -33,21 +33,17 @@ WARNED_BEFORE = 30 * params.DAY  # of its end: by then the directory has had 170
 WhenRenewed = Callable[[Identity], None]
 
 
-def renew_from_book(site: Site) -> None:
-    """Put the certificates that the directory's book on this machine has for its identities into them, in force or not.
+def renew_from_book(site: Site, directory: Directory) -> None:
+    """Put the certificates that `directory`, on this machine, has for its identities into them.
 
     A machine that was off past their end would be answered by nobody, and so could not ask. Durable on return.
     Raises ConfigurationError, OSError, Failure.
     """
-    directory = open_directory(site)
-    try:
-        for path, identity in _identities(site):
-            held = parse_certificate(identity.certificate)
-            newest = directory.newest(held)
-            if newest != held:
-                _save_renewed(site.keys, path, newest)
-    finally:
-        directory.close()
+    for path, identity in _identities(site):
+        held = parse_certificate(identity.certificate)
+        newest = directory.newest(held)
+        if newest != held:
+            _save_renewed(site.keys, path, newest)
 
 
 def _identities(site: Site) -> Iterator[tuple[Path, Identity]]:

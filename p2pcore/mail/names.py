@@ -2,7 +2,7 @@
 
 The record is versioned and signed by the directory. What was adopted once is on disk before it counts, and nothing
 adopted ever goes back. It is asked for every HEAD_INTERVAL, and at once when a directory's head that some reply carried
-names a newer one.
+names a newer one, or when more nodes come to be known than the few that were asked.
 """
 
 import asyncio
@@ -105,7 +105,8 @@ class DomainNames:
         self._adopting = asyncio.Lock()
         self._wake = asyncio.Event()
         self._asking = asyncio.Lock()
-        self._confirmed = 0  # when the network last answered what the record is, in ms
+        self._asked_of = 0  # how many nodes were known when the network was last asked
+        self._confirmed = 0  # when it last answered what the record is, in ms
         self._failed = 0, ""  # when it last did not, and why
         self._looking: asyncio.Task[None] | None = None  # for whoever is told that there is no such address
         self._wanted = b""  # record digest of the newest head
@@ -154,7 +155,9 @@ class DomainNames:
         return True
 
     def _contacts_changed(self) -> None:
-        if self._confirmed == 0 or not self._replicas.substrate.known():  # nobody could be asked so far, or can be now
+        known = len(self._replicas.substrate.known())
+        # what a few said, or a node itself alone, may be old; where none is left, all may refuse this machine
+        if self._asked_of < min(known, params.VERSIONED_REPLICAS) or not known:
             self._wake.set()
 
     async def refresh(self) -> None:
@@ -163,6 +166,7 @@ class DomainNames:
             await self._ask()
 
     async def _ask(self) -> None:
+        self._asked_of = len(self._replicas.substrate.known())
         try:
             published = await self._replicas.resolve("domain", names.domain_identifier(self.domain))
             if published is not None:

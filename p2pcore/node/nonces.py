@@ -10,14 +10,18 @@ steps, so a busy node writes it about once a second, in the transaction of a req
                                 after it                              as above; AHEAD counts from the horizon at least
 
 ClockSkew carries the node's time, which then is past the horizon, so an honest client's repetition succeeds at once.
+
+Where the disk takes not even that number, what only reads is answered all the same: mail on a full disk can be fetched,
+and read-inbox played back after a restart would give what it gave before.
 """
 
 import threading
+from contextlib import suppress
 from typing import Final
 
 from p2pcore import params
 from p2pcore.clock import Clock
-from p2pcore.errors import ClockSkew, RateLimited, Replayed
+from p2pcore.errors import ClockSkew, NodeFull, RateLimited, Replayed
 from p2pcore.node.storage import Storage, Transaction
 
 AHEAD: Final = 2 * params.SECOND  # RFC 9421 times are whole seconds; a corrected client is at most 1 s ahead
@@ -80,11 +84,12 @@ class Nonces:
         self._durable = max(self._durable, horizon)
 
     async def settle(self, created: int) -> None:
-        """Make the horizon durable for a request that writes nothing itself."""
+        """Make the horizon durable for a request that writes nothing itself; a full disk does not stop it."""
         horizon = self.due(created)
         if horizon:
-            await self._storage.write(lambda transaction: self.write(transaction, horizon))
-            self.confirm(horizon)
+            with suppress(NodeFull):
+                await self._storage.write(lambda transaction: self.write(transaction, horizon))
+                self.confirm(horizon)
 
     def _forget(self, second: int) -> None:
         if second <= self._forgotten:

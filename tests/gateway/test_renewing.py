@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from gateway.administration import administer
+from gateway.founding import open_directory
 from gateway.network import Network, Signers
 from gateway.renewing import WARNED_BEFORE, Renewals, renew_from_book
 from gateway.site import Site
@@ -172,12 +173,14 @@ async def test_a_machine_with_the_book_renews_itself_at_its_start(site: Site, mo
     damaged.write_bytes(b"x")
     later = system_clock() + 430 * params.DAY
     monkeypatch.setattr("gateway.founding.system_clock", lambda: later)
-    renew_from_book(site)
+    book = open_directory(site)
+    renew_from_book(site, book)
     for identity in (site.identity("node"), site.identity("gateway"), site.user_identity(BOB)):
         certificate = parse_certificate(identity.certificate)
         assert certificate.not_after > later
         assert certificate.public_key == SigningKey.from_bytes(identity.signing_key).public_bytes
     assert damaged.read_bytes() == b"x"
     before = site.identity_file("node").stat().st_mtime_ns
-    renew_from_book(site)
+    renew_from_book(site, book)
+    book.close()
     assert site.identity_file("node").stat().st_mtime_ns == before

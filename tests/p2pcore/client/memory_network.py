@@ -166,7 +166,7 @@ class MemoryNetwork:
         return tuple(node.contact for node in self.closest(key) if node.contact.node_id not in self.dead)[:k]
 
     def known(self) -> tuple[Contact, ...]:
-        return tuple(node.contact for node in self.nodes)
+        return tuple(node.contact for node in self.nodes if node.contact.node_id not in self.dead)
 
     def report(self, contact: Contact, *, alive: bool) -> None:
         if not alive:

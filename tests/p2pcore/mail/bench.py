@@ -24,7 +24,7 @@ from p2pcore.records import (
     VersionStatement,
     encode,
 )
-from tests.p2pcore.client.memory_network import MemoryNetwork
+from tests.p2pcore.client.memory_network import MemoryNetwork, MemoryNode
 from tests.support.identities import START, Member, World
 
 
@@ -123,10 +123,15 @@ class Domain:
 
 def put(network: MemoryNetwork, published: PublishedVersion) -> None:
     """Put one version on every node."""
+    for node in network.nodes:
+        put_on(node, published)
+
+
+def put_on(node: MemoryNode, published: PublishedVersion) -> None:
+    """Put one version on one node."""
     statement = published.version.statement
     assert isinstance(statement, VersionStatement)
-    for node in network.nodes:
-        node.versions[statement.identifier] = published
+    node.versions[statement.identifier] = published
 
 
 def replicas_over(domain: Domain, network: MemoryNetwork, directory: Path, trust: Trust) -> Replicas:

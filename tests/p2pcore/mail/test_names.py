@@ -36,7 +36,7 @@ from p2pcore.records import (
     SignedStatement,
 )
 from tests.p2pcore.client.memory_network import MemoryNetwork
-from tests.p2pcore.mail.bench import Domain, put, replicas_over
+from tests.p2pcore.mail.bench import Domain, put, put_on, replicas_over
 from tests.support.identities import START
 
 
@@ -81,6 +81,35 @@ async def test_a_damaged_file_is_not_used_and_does_not_stop_the_start(
     names.on_record(lambda _record: adopted.set())
     await names.start()
     await asyncio.wait_for(adopted.wait(), 10)
+    await names.stop()
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+async def test_who_knew_few_nodes_asks_again_when_more_come(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path, first: int
+) -> None:
+    """A node that starts before the others asks itself alone, and its old record is not the newest for minutes."""
+    names, newest = made(domain, replicas, tmp_path), asyncio.Event()
+    asked, resolve = asyncio.Event(), replicas.resolve
+
+    async def noted(kind: VersionedKind, identifier: str) -> PublishedVersion | None:
+        try:
+            return await resolve(kind, identifier)
+        finally:
+            asked.set()
+
+    names.on_record(lambda record: newest.set() if record.time > START else None)
+    await names.refresh()
+    network.dead.update(node.contact.node_id for node in network.nodes[first:])
+    put(network, domain.record(START + 1))
+    for node in network.nodes[:first]:
+        put_on(node, domain.record(START))
+    replicas.resolve = noted  # type: ignore[method-assign]
+    await names.start()
+    await asyncio.wait_for(asked.wait(), 10)
+    network.dead.clear()
+    network.changed()
+    await asyncio.wait_for(newest.wait(), 5)
     await names.stop()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pcore import params
-from p2pcore.errors import ClockSkew
+from p2pcore.errors import ClockSkew, NodeFull
 from p2pcore.node.nonces import AHEAD, STEP, Nonces
 from p2pcore.node.storage import Storage
 from tests.support.identities import ManualClock
@@ -53,6 +53,22 @@ async def test_nothing_answered_in_one_life_is_taken_in_the_next(tmp_path: Path)
         told = nonces.time()
         assert nonces.use(b"b", told, told + WINDOW)
         await nonces.settle(told)
+
+
+async def test_a_full_disk_stops_nobody_who_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The horizon stays where it is, and moves when there is room again."""
+    clock = ManualClock()
+    async with one_life(tmp_path, clock) as nonces:
+        with monkeypatch.context() as patch:
+
+            async def full(_work: object) -> None:
+                raise NodeFull("disk: database or disk is full")
+
+            patch.setattr(nonces._storage, "write", full)
+            await nonces.settle(clock())
+            assert nonces.due(clock())
+        await nonces.settle(clock())
+        assert not nonces.due(clock())
 
 
 async def test_the_horizon_moves_in_steps(tmp_path: Path) -> None:
