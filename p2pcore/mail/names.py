@@ -1,8 +1,8 @@
 """The domain as this process knows it: its newest record, and whom an address means (§3.1 step 1).
 
 The record is versioned and signed by the directory. What was adopted once is on disk before it counts, and nothing
-adopted ever goes back. It is asked for every HEAD_INTERVAL, and at once when a directory's head that some reply carried
-names a newer one, or when more nodes come to be known than the few that were asked.
+adopted ever goes back. It is asked for every HEAD_INTERVAL, more often after a start, and at once when a directory's
+head that some reply carried names a newer one, or when more nodes come to be known than the few that were asked.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ from p2pcore.records import (
     decode,
 )
 
-_RETRY = 10 * params.SECOND  # without an answer k may be old, without any record nothing works: asked more often
+_RETRY = 10 * params.SECOND  # without an answer k may be old, without any record nothing works; doubled after a start
 _RECENT = 5 * params.SECOND  # before "no such address" the record is asked for again, unless it was so recently
 
 _log = logging.getLogger(__name__)
@@ -292,11 +292,13 @@ class DomainNames:
             return None
 
     async def _keep_fresh(self) -> None:
+        following = _RETRY
         while True:
             pause = _RETRY
             try:
                 await self.refresh()
-                pause = params.HEAD_INTERVAL if self.record else _RETRY
+                if self.record is not None:
+                    pause, following = following, min(2 * following, params.HEAD_INTERVAL)
                 self.refused = False
             except (Failure, OSError) as error:
                 _log.info("domain record of %s: %s", self.domain, error)

@@ -113,6 +113,20 @@ async def test_who_knew_few_nodes_asks_again_when_more_come(
     await names.stop()
 
 
+async def test_the_record_is_asked_for_more_often_after_a_start(
+    domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory may start with the rest, and what it publishes then be new to nodes that have asked just before."""
+    monkeypatch.setattr("p2pcore.mail.names._RETRY", 10)
+    names, adopted = made(domain, replicas, tmp_path), asyncio.Queue[int]()
+    names.on_record(lambda record: adopted.put_nowait(record.time))
+    await names.start()
+    for time in (START, START + 1, START + 2):
+        assert await asyncio.wait_for(adopted.get(), 10) == time
+        put(network, domain.record(time + 1))
+    await names.stop()
+
+
 async def test_nothing_adopted_ever_goes_back(domain: Domain, gateway_names: DomainNames) -> None:
     """An older record with a good signature is not taken, a newer one is."""
     assert not await gateway_names.adopt(domain.record(START - 1))
