@@ -18,7 +18,7 @@ from typing import Any
 from gateway import accounts
 from gateway import config as configuration
 from gateway.config import Config, RoleName
-from gateway.config_rules import advertised, relay_endpoint
+from gateway.config_rules import advertised, is_loopback, relay_endpoint
 from gateway.errors import ConfigurationError, OperatorError
 from gateway.founding import make_tls_certificate
 from gateway.site import CONFIG_NAME, JOINING, Site, make_private, write_private
@@ -57,6 +57,7 @@ def request_admission(directory: Path, invitation_text: str, overrides: list[str
     config = configuration.check(configuration.with_overrides(_seed(invitation), overrides), "p2pmail join")
     if (config.domain.name, config.domain.roles) != (invitation.domain, (_ROLES[invitation.role],)):
         raise ConfigurationError("domain.name and domain.roles are the invitation's; one machine more, one invitation")
+    _check_reachable(config, invitation)
     site = Site(directory / CONFIG_NAME, config)
     with _writing(site):
         request = _request(site, invitation)
@@ -155,6 +156,17 @@ def _seed(invitation: Invitation) -> dict[str, Any]:
     if invitation.role == "gateway":
         seed["smtp"] = {"hostname": invitation.name}
     return seed
+
+
+def _check_reachable(config: Config, invitation: Invitation) -> None:
+    """Raises ConfigurationError where the newcomer is a node on loopback, the default, and the others are not."""
+    endpoint = advertised(config)
+    others = any(not is_loopback(contact.host) for contact in invitation.contacts)
+    if invitation.role == "node" and is_loopback(endpoint.host) and others:
+        raise ConfigurationError(
+            f"node.listen: the domain's nodes cannot reach {endpoint}; write the public one of this node: "
+            "--set node.listen=ADDRESS:PORT"
+        )
 
 
 def _request(site: Site, invitation: Invitation) -> str:

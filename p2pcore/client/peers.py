@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from p2pcore import params
 from p2pcore.dht.contact import Contact
 from p2pcore.records import InboxPage, Operation, Result, SignedStatement
 
@@ -19,8 +20,13 @@ class Peers(Protocol):
     async def put_body(self, contact: Contact, signed: SignedStatement, source: Path | bytes) -> None:
         """Store one object of any size; durable on the node on return."""
 
-    async def get_body(self, contact: Contact, object_key: bytes, digest: bytes, sink: Sink) -> SignedStatement:
-        """Fetch an object piece by piece and return its statement; raises Tampered where it does not match."""
+    async def get_body(
+        self, contact: Contact, object_key: bytes, digest: bytes, sink: Sink, size: int = params.MAX_BODY
+    ) -> SignedStatement:
+        """Fetch an object piece by piece and return its statement.
+
+        Raises Tampered where it does not match, or has more than `size` octets.
+        """
 
     async def read_inbox(
         self,

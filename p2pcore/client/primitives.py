@@ -115,30 +115,35 @@ class PeerClient:
             await self._batch(contact, (), (der,))
             (await self._transport.open(contact, "PUT", url, body)).release()
 
-    async def get_body(self, contact: Contact, object_key: bytes, digest: bytes, sink: Sink) -> SignedStatement:
+    async def get_body(
+        self, contact: Contact, object_key: bytes, digest: bytes, sink: Sink, size: int = params.MAX_BODY
+    ) -> SignedStatement:
         """Fetch an object (`GET /v1/<key>`), awaiting `sink` for each piece as it arrives; return its statement.
 
-        `digest` empty: any object under the key. Raises NotFound, and Tampered where the octets do not match the
-        digest (the caller drops what the sink was given). What `sink` raises passes through.
+        `digest` empty: any object under the key. It has at most `size` octets, which bounds the time that the node may
+        take. Raises NotFound, and Tampered where the node says that it is larger or the octets do not match the digest
+        (the caller drops what the sink was given). What `sink` raises passes through.
         """
         query = f"?digest={digest.hex()}" if digest else ""
         url = _url(contact, object_key) + query
-        async with await self._transport.open(contact, "GET", url, expected=params.MAX_BODY) as response:
+        async with await self._transport.open(contact, "GET", url, expected=size) as response:
             signed, statement = object_of(contact, response)
             if statement.object_key != object_key or (digest and statement.digest != digest):
                 raise Tampered(f"{contact.endpoint}: answered with another object than {object_key.hex()}")
+            if statement.size > size:
+                raise Tampered(f"{contact.endpoint}: object {object_key.hex()} of {statement.size} octets, over {size}")
             hasher = hashlib.sha256()
-            size = 0
+            came = 0
             unhashed = Gathered(params.SEGMENT_SIZE)
             async for piece in received(contact, response):
-                size += len(piece)
-                if size > statement.size:
+                came += len(piece)
+                if came > statement.size:
                     break
-                if unhashed.add(piece) and size < statement.size:
+                if unhashed.add(piece) and came < statement.size:
                     await asyncio.to_thread(_update, hasher, unhashed.take())
                 await sink(piece)
             await asyncio.to_thread(_update, hasher, unhashed.take())
-            if size != statement.size or hasher.digest() != statement.digest:
+            if came != statement.size or hasher.digest() != statement.digest:
                 raise Tampered(f"{contact.endpoint}: object {object_key.hex()} does not match its digest")
         return signed
 

@@ -145,7 +145,7 @@ class BodyReader:
                 if unwritten.add(piece) and left:  # what comes last is written with the rest of it
                     await asyncio.to_thread(held.file.writelines, unwritten.take())
 
-            signed = await self._peers.get_body(contact, key, digest, sink)  # raises Tampered on another digest
+            signed = await self._peers.get_body(contact, key, digest, sink, size)  # raises Tampered on another digest
             _check(signed, key, digest)
             await asyncio.to_thread(_finish, held, unwritten)
         except BaseException:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from p2pcore import params
@@ -67,15 +68,38 @@ def _alternative(host: str) -> x509.GeneralName:
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return the context of a server for mail clients, TLS 1.2 or newer, from PEM files. Raises OSError, Malformed."""
+    """Return the context of a server for mail clients, TLS 1.2 or newer, from PEM files.
+
+    Raises OSError, Malformed, each naming the file.
+    """
+    for path in (certificate, key):
+        with path.open("rb"):
+            pass  # OpenSSL would not say which of the two it is
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8314 §4.1, RFC 8996
     context.options |= ssl.OP_NO_RENEGOTIATION  # OpenSSL 3's default
     try:
         context.load_cert_chain(certificate, key, password="")  # else OpenSSL asks the terminal for an encrypted key's
     except ssl.SSLError as error:
-        raise Malformed(f"TLS files {certificate} and {key}: {error}") from error
+        raise Malformed(_complaint(certificate, key, error)) from error
     return context
+
+
+def _complaint(certificate: Path, key: Path, error: ssl.SSLError) -> str:
+    """Return which of two files OpenSSL refused and why, which it says of few: "PEM lib" is most. Raises OSError."""
+    try:
+        x509.load_pem_x509_certificates(certificate.read_bytes())
+    except ValueError:
+        return f"{certificate}: no certificate in PEM"
+    try:
+        load_pem_private_key(key.read_bytes(), password=None)
+    except TypeError:
+        return f"{key}: is under a passphrase, for which nobody can be asked"
+    except (ValueError, UnsupportedAlgorithm):
+        return f"{key}: no private key in PEM"
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return f"{key}: not the key of the certificate in {certificate}"
+    return f"{certificate} and {key}: {error}"
 
 
 def node_server_context(identity: Identity) -> ssl.SSLContext:

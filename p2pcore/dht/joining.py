@@ -1,8 +1,9 @@
 """Finding the network: bootstrap endpoints and saved contacts are asked until each has answered, with back-off.
 
 Every attempt asks all that is unmet at once. The first answer is enough to be in the network; the others are asked on,
-rarely, so that parts of a network that started apart find each other. With no contact left, saved and dead contacts
-are asked too and the back-off starts anew, so a full restart heals whatever the order.
+rarely, and so are bootstrap nodes that have died since: parts of a network that started apart, or were cut apart for
+however long, find each other. With no contact left, saved and dead contacts are asked too and the back-off starts anew,
+so a full restart heals whatever the order.
 """
 
 import asyncio
@@ -88,7 +89,7 @@ class Joining:
             await self._end_attempt()
             if met:
                 backoff = params.BOOTSTRAP_RETRY_FIRST
-            if await self._rest(backoff if self._unmet() else None):
+            if await self._rest(backoff):
                 backoff = params.BOOTSTRAP_RETRY_FIRST
             else:
                 most = params.BOOTSTRAP_RETRY_CONNECTED if connected else params.BOOTSTRAP_RETRY_LAST
@@ -137,11 +138,14 @@ class Joining:
             self._attempts += 1
             self._finished.notify_all()
 
-    async def _rest(self, delay: int | None) -> bool:
-        """Wait for `wake` up to `delay` ms (None: for ever); return whether it came."""
-        try:
-            async with asyncio.timeout(None if delay is None else delay / params.SECOND):
-                await self._wake.wait()
-        except TimeoutError:
-            return False
-        return True
+    async def _rest(self, delay: int) -> bool:
+        """Wait for `wake` up to `delay` ms, and on until somebody is unmet, or met and dead; return whether it came."""
+        while True:
+            try:
+                async with asyncio.timeout(delay / params.SECOND):
+                    await self._wake.wait()
+                    return True
+            except TimeoutError:
+                if self._unmet():
+                    return False
+            delay = params.BOOTSTRAP_RETRY_CONNECTED

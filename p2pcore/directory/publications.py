@@ -50,9 +50,18 @@ class Publications(Base):
             self.book.versions.note_published(statement.identifier, statement.digest, self.clock())
 
     def supersede(self) -> None:
-        """Let the next `current_record` be a new version, because the network knows a newer one than ours."""
+        """Let the next `current_record` be a newer version, because the network knows a newer one than ours.
+
+        Where ours is of now already, it is the epoch that is behind (the book is an old backup): our own certificate is
+        renewed, for the next one. Callbacks are not called: when to try is the caller's to say. Raises AuthorityLocked
+        (the version is a new one all the same), BookUnusable.
+        """
         with self.book.transaction():
-            self.book.touch()
+            newest = self.book.versions.newest()
+            self.book.revise()
+        if newest and newest.time > self.clock() - params.VERSION_AHEAD:
+            with self.book.transaction():
+                self._issuer.renew(self._issuer.issued(self.signer.fingerprint))
 
     def renewals_due(self, now: int) -> tuple[IssuedCertificate, ...]:
         """Return the certificates in use whose half-time has passed at `now` (ms), the directory's own first."""

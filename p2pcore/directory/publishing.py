@@ -145,20 +145,27 @@ class DirectoryPublisher:
         directory = self._directory
         try:
             published = await asyncio.to_thread(directory.record_to_publish)
+            statement = version_of(published)
+            due = await asyncio.to_thread(directory.is_due, statement)
         except Failure as failure:
             self._failed("record", failure)
             return
-        statement = version_of(published)
-        if not await asyncio.to_thread(directory.is_due, statement):
+        if not due:
             self._taken(statement.digest)
             return
         if statement.digest != self._head_of:
             self._head_of = b""  # the record that heads name is not the newest any more
         if not await self._publish(published):
             if isinstance(self.failures[statement.identifier], Superseded):
-                await asyncio.to_thread(directory.supersede)
+                await self._supersede()
             return
         self._taken(statement.digest)
+
+    async def _supersede(self) -> None:
+        try:
+            await asyncio.to_thread(self._directory.supersede)
+        except Failure as failure:
+            self._failed("record", failure)
 
     def _taken(self, record_digest: bytes) -> None:
         """A quorum has the newest record: heads may name it."""

@@ -198,6 +198,8 @@ class DomainNames:
     async def recipient(self, address: str) -> Recipients:
         """Return whom mail for `address` goes to, if it can be taken for all of them now.
 
+        Who has not read for long is left out beside others who do: one on leave must not hold up a whole alias.
+
         Raises Malformed, NotOurDomain, NoSuchAddress (a record within its `next_update` says so), CannotKnow, NoQuorum,
         InboxFull, NodeFull, InboxDormant, ClockSkew (what we date would be believed by nobody, or too long).
         """
@@ -207,14 +209,14 @@ class DomainNames:
         except NoSuchAddress:
             await self._look_again()
             users = self._users(canonical)
-        certificates = tuple([await self._certificates.of(user) for user in users])
-        for certificate in certificates:
-            self._check_inbox(certificate, await self._inboxes.of(certificate.inbox_key))
-        return Recipients(canonical, certificates)
+        certificates = [await self._certificates.of(user) for user in users]
+        states = [await self._inboxes.of(certificate.inbox_key) for certificate in certificates]
+        return self._takers(canonical, certificates, states)
 
     def known(self, address: str) -> Recipients | None:
         """As `recipient` where that takes no question; None where something is to be asked or refused."""
-        found: list[Certificate] = []
+        certificates: list[Certificate] = []
+        states: list[InboxState] = []
         try:
             canonical = self._ours_now(address)
             for user in self._users(canonical):
@@ -222,11 +224,11 @@ class DomainNames:
                 state = None if certificate is None else self._inboxes.known(certificate.inbox_key)
                 if certificate is None or state is None:
                     return None
-                self._check_inbox(certificate, state)
-                found.append(certificate)
+                certificates.append(certificate)
+                states.append(state)
+            return self._takers(canonical, certificates, states)
         except Failure:
             return None  # `recipient` asks again, or says why
-        return Recipients(canonical, tuple(found))
 
     def _ours_now(self, address: str) -> str:
         """Return the canonical form of an address of ours. Raises Malformed, NotOurDomain, ClockSkew."""
@@ -273,14 +275,28 @@ class DomainNames:
             raise NoSuchAddress(f"{canonical}: no such address")
         raise CannotKnow(f"{canonical}: not in the domain record, which is out of date")
 
-    def _check_inbox(self, certificate: Certificate, state: InboxState) -> None:
-        if not state.room and state.full:
-            raise InboxFull(f"inbox of {certificate.primary_address} is full")
-        if not state.room:
-            raise NodeFull(f"the nodes of the inbox of {certificate.primary_address} are full")
-        begun = max(state.last_read, certificate.not_before)  # a new user has not read yet
-        if self._clock() - begun > params.DORMANT_AFTER:
-            raise InboxDormant(f"inbox of {certificate.primary_address} has not been read for a long time")
+    def _takers(self, canonical: str, certificates: Sequence[Certificate], states: Sequence[InboxState]) -> Recipients:
+        """Return those of an address's users who read their mail, or why it cannot be taken for all of these.
+
+        Raises InboxFull, NodeFull, InboxDormant.
+        """
+        awake: list[Certificate] = []
+        dormant: list[str] = []
+        for certificate, state in zip(certificates, states, strict=True):
+            begun = max(state.last_read, certificate.not_before)  # a new user has not read yet
+            if self._clock() - begun > params.DORMANT_AFTER:
+                dormant.append(certificate.primary_address)
+                continue
+            if not state.room and state.full:
+                raise InboxFull(f"inbox of {certificate.primary_address} is full")
+            if not state.room:
+                raise NodeFull(f"the nodes of the inbox of {certificate.primary_address} are full")
+            awake.append(certificate)
+        if dormant and not awake:
+            raise InboxDormant(f"inbox of {dormant[0]} has not been read for a long time")
+        if dormant:
+            _log.info("mail for %s goes on without %s, who read none for long", canonical, ", ".join(dormant))
+        return Recipients(canonical, tuple(awake))
 
     def _open(self, record: DomainRecord) -> AddressList | None:
         if not self._hpke_keys:

@@ -29,6 +29,7 @@ _PLACEMENT = 5 * params.MINUTE  # between lookups of the inbox's nodes without a
 _UNPLACED = params.SECOND  # until the next, where the last could not be made
 _SETTLE = 1.0  # seconds that changes of the routing table are gathered for, before one lookup
 _OLDER_HOLDERS = params.HOUR  # between reads of nodes past the k closest
+_LONGEST_READ = 600.0  # seconds for one of them: a node may say for ever that there is more
 
 Seen = Callable[[Sequence[bytes]], Awaitable[frozenset[bytes]]]
 
@@ -178,9 +179,12 @@ class InboxReader:
                 continue
             for contact in contacts[k:]:
                 try:
-                    await self._watch(contact).read_all()
+                    async with asyncio.timeout(_LONGEST_READ):
+                        await self._watch(contact).read_all()
                 except Failure as failure:
                     _log.info("inbox on %s: %s", contact.endpoint, failure)
+                except TimeoutError:
+                    _log.warning("inbox on %s: not read to its end in %.0f s", contact.endpoint, _LONGEST_READ)
 
     def _watch(self, contact: Contact) -> Watch:
         return Watch(

@@ -60,7 +60,8 @@ class Gate:
     def _verify(self, method: str, url: str, headers: Fields) -> tuple[Caller, Receipt]:
         receipt = Receipt()
         trust = self._service.admission.trust
-        certificate = verify_request(method, url, headers, self._node_id, trust, receipt, self._service.clock())
+        now = self._service.nonces.time()  # as clients are told it, also where our clock is behind what it was
+        certificate = verify_request(method, url, headers, self._node_id, trust, receipt, now)
         return Caller(certificate, receipt.created, content_digest(headers)), receipt
 
     def _verify_with_recall(self, method: str, url: str, headers: Fields) -> tuple[Caller, Receipt]:

@@ -117,8 +117,7 @@ class Node:
         await self._peers.close()
         await self._collecting.close()
         await self._service.drain()
-        await self._service.inbox_reads.write_down()
-        await self._service.uses.write_down()
+        await self._write_reads()
         await asyncio.to_thread(self._close)
 
     def counts(self) -> NodeCounts:
@@ -190,11 +189,14 @@ class Node:
         while True:
             await self._service.inbox_reads.recorded.wait()
             await asyncio.sleep(READS_DELAY / params.SECOND)
-            try:
-                await self._service.inbox_reads.write_down()
-                await self._service.uses.write_down()
-            except Exception:  # noqa: BLE001 - logged; reads of inboxes stay in memory for the next time
-                _log.exception("when inboxes and bodies were read could not be written down")
+            await self._write_reads()
+
+    async def _write_reads(self) -> None:
+        try:
+            await self._service.inbox_reads.write_down()
+            await self._service.uses.write_down()
+        except Exception:  # noqa: BLE001 - logged; reads of inboxes stay in memory for the next time, if there is one
+            _log.exception("when inboxes and bodies were read could not be written down")
 
 
 def _locked(path: Path) -> IO[bytes]:

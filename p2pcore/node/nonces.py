@@ -9,7 +9,9 @@ steps, so a busy node writes it about once a second, in the transaction of a req
     started again               at or before the horizon found        ClockSkew: perhaps answered in an earlier life
                                 after it                              as above; AHEAD counts from the horizon at least
 
-ClockSkew carries the node's time, which then is past the horizon, so an honest client's repetition succeeds at once.
+ClockSkew carries the node's time, which then is past the horizon, so an honest client's repetition succeeds at once. A
+clock that was ahead and has been put right leaves a horizon ahead: until the clock is past it, that time stands still,
+and requests are judged by it.
 
 Where the disk takes not even that number, what only reads is answered all the same: mail on a full disk can be fetched,
 and read-inbox played back after a restart would give what it gave before.

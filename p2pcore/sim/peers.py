@@ -53,7 +53,9 @@ class SimulatedPeers:
         octets = source if isinstance(source, bytes) else await asyncio.to_thread(source.read_bytes)
         value_of((await self.call(contact, [Store(signed, octets)]))[0])
 
-    async def get_body(self, contact: Contact, object_key: bytes, digest: bytes, sink: Sink) -> SignedStatement:
+    async def get_body(
+        self, contact: Contact, object_key: bytes, digest: bytes, sink: Sink, size: int = params.MAX_BODY
+    ) -> SignedStatement:
         """As Peers.get_body, for bodies that fit a batch."""
         fetched = decode(FetchedBody, value_of((await self.call(contact, [Fetch(object_key, digest)]))[0]))
         if not isinstance(fetched.object.statement, ObjectStatement):

@@ -54,6 +54,17 @@ def test_machine(site: Site, tmp_path: Path, role: str, name: str) -> None:
     }
 
 
+def test_a_node_that_the_others_cannot_reach(site: Site, tmp_path: Path) -> None:
+    """It listens on loopback, the default, and they do not: it would be counted, and hold nothing for anybody."""
+    invitation = from_text(Invitation, invite(site, "node", "n1"))
+    public = tuple(msgspec.structs.replace(contact, host="192.0.2.10") for contact in invitation.contacts)
+    text = to_text(msgspec.structs.replace(invitation, contacts=public))
+    with pytest.raises(ConfigurationError, match=r"node\.listen: .* 127\.0\.0\.1:4466; write .*--set node\.listen="):
+        request_admission(tmp_path / "new", text, [])
+    assert not (tmp_path / "new").exists()
+    request_admission(tmp_path / "new", text, ["node.listen=192.0.2.11:4466"])
+
+
 def test_a_join_that_waits_for_its_answer(site: Site, tmp_path: Path) -> None:
     """Whoever starts it already hears what is left to do, not of a file that is missing."""
     request_admission(tmp_path / "new", invite(site, "node", "n1"), sites.endpoints())

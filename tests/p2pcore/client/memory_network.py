@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from p2pcore import params
 from p2pcore.client.peers import Sink
 from p2pcore.dht.contact import Contact, distance
 from p2pcore.errors import BodyNotHeld, Failure, NotFound, Tampered, Unreachable
@@ -59,6 +60,7 @@ class MemoryNode:
     versions: dict[str, PublishedVersion] = field(default_factory=dict)
     certificates: dict[bytes, bytes] = field(default_factory=dict)
     status: InboxStatus = field(default_factory=lambda: InboxStatus(0, 0, 0, True))
+    statuses: dict[bytes, InboxStatus] = field(default_factory=dict)  # by inbox, before `status`
     batches: list[list[Operation]] = field(default_factory=list)
     reads: list[tuple[bytes, int, int]] = field(default_factory=list)
     fetches: int = 0
@@ -122,8 +124,8 @@ class MemoryNode:
                 if fingerprint not in self.certificates:
                     raise NotFound(fingerprint.hex())
                 return self.certificates[fingerprint]
-            case AskInbox():
-                return encode(self.status)
+            case AskInbox(inbox_key=inbox_key):
+                return encode(self.statuses.get(inbox_key, self.status))
             case _:
                 raise AssertionError(operation)
         return b""
@@ -191,7 +193,9 @@ class MemoryNetwork:
         assert hashlib.sha256(octets).digest() == signed.statement.digest
         node.objects[signed.statement.object_key] = (signed, octets)
 
-    async def get_body(self, contact: Contact, object_key: bytes, digest: bytes, sink: Sink) -> SignedStatement:
+    async def get_body(
+        self, contact: Contact, object_key: bytes, digest: bytes, sink: Sink, size: int = params.MAX_BODY
+    ) -> SignedStatement:
         node = self.node(contact)
         node.fetches += 1
         await node.admit()

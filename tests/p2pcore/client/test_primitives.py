@@ -1,6 +1,7 @@
 """PeerClient: one node asked over TLS pinned to its ID, every trouble a Failure."""
 
 import asyncio
+import base64
 import gc
 import os
 import ssl
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from p2pcore import params
@@ -264,6 +266,25 @@ async def test_nonsense_is_a_failure(octets: bytes, monkeypatch: pytest.MonkeyPa
     async with answering(world, octets) as contact, client_of(world, world.gateway()) as client:
         with pytest.raises(Unreachable):
             await client.call(contact, [ASK])
+
+
+async def test_a_body_larger_than_its_owner_expects_is_not_received() -> None:
+    """A node may not fill the disk, or take all the time, with what it says belongs to a small body."""
+    world = World()
+    gateway = world.gateway()
+    false = msgspec.structs.replace(body(gateway.signer, world.clock()).statement, size=1 << 40)
+    [signed] = gateway.signer.sign([false])
+    shown = base64.b64encode(encode(signed)).decode()
+    header = f"HTTP/1.1 200 OK\r\nContent-Length: {1 << 40}\r\nP2pmail-Object: :{shown}:\r\n\r\n"
+    received: list[bytes] = []
+
+    async def sink(piece: bytes) -> None:
+        received.append(piece)
+
+    async with answering(world, header.encode() + bytes(100_000)) as contact, client_of(world, gateway) as client:
+        with pytest.raises(Tampered):
+            await client.get_body(contact, false.object_key, false.digest, sink, 2_000_000)
+    assert not received
 
 
 async def _drop(_piece: bytes) -> None:

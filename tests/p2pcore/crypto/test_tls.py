@@ -98,8 +98,24 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked(tmp_path: Path) -> None
     encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
     (tmp_path / "certificate.pem").write_bytes(certificate)
     (tmp_path / "key.pem").write_bytes(encrypted)
-    with pytest.raises(Malformed):
+    with pytest.raises(Malformed, match=r"key\.pem: is under a passphrase"):
         server_context(tmp_path / "certificate.pem", tmp_path / "key.pem")
+
+
+def test_which_file_cannot_be_used_is_said(tmp_path: Path) -> None:
+    """The one that holds something else, the two by each other's names, a key of another certificate."""
+    certificate, key = make_server_certificate(["mx.example.org"])
+    _, other = make_server_certificate(["mx.example.org"])
+    for content, named in ((certificate, "certificate"), (key, "key"), (other, "other")):
+        (tmp_path / named).write_bytes(content)
+    for first, second, complaint in (
+        ("key", "key", "key: no certificate in PEM"),
+        ("certificate", "certificate", "certificate: no private key in PEM"),
+        ("certificate", "other", f"other: not the key of the certificate in {tmp_path / 'certificate'}"),
+    ):
+        with pytest.raises(Malformed) as refused:
+            server_context(tmp_path / first, tmp_path / second)
+        assert str(refused.value) == f"{tmp_path}/{complaint}"
 
 
 @pytest.mark.parametrize("hosts", [[], ["mäil.example"]])

@@ -15,6 +15,16 @@ from tests.p2pcore.dht.support import PORT, Swarm, loop_clock, now, object_key
 from tests.support.fake_network import FakeNetwork
 
 
+class PartedNetwork(FakeNetwork):
+    """Hosts in `apart` and the others do not reach each other."""
+
+    apart: frozenset[str] = frozenset()
+
+    def send(self, source: Endpoint, destination: Endpoint, octets: bytes) -> None:
+        if (source.host in self.apart) == (destination.host in self.apart):
+            super().send(source, destination, octets)
+
+
 @pytest.mark.parametrize("alive", range(4))
 def test_any_one_bootstrap_node_alive_is_enough(tmp_path: Path, alive: int) -> None:
     """Of four bootstrap nodes three are dead, whichever: the first attempt joins, in less than a lookup may take."""
@@ -81,6 +91,27 @@ def test_parts_that_started_apart_find_each_other(tmp_path: Path) -> None:
         await swarm.start(3, [2])
         await asyncio.sleep(30)
         swarm.network.dead = set()
+        await asyncio.sleep(2 * params.BOOTSTRAP_RETRY_CONNECTED / 1_000)
+        assert [len(node.known()) for node in swarm.nodes.values()] == [4] * 4
+        await swarm.stop()
+
+    run_virtually(main())
+
+
+def test_parts_cut_apart_for_longer_than_the_dead_are_remembered_find_each_other(tmp_path: Path) -> None:
+    """Two pairs do not reach each other for eight hours: minutes after they do again, all know all."""
+
+    async def main() -> None:
+        network = PartedNetwork(1)
+        swarm = Swarm(tmp_path, network)
+        for number, bootstrap in ((0, []), (1, [0]), (2, [0]), (3, [0, 2])):
+            await swarm.start(number, bootstrap)
+        await asyncio.sleep(60)
+        assert [len(node.known()) for node in swarm.nodes.values()] == [4] * 4
+        network.apart = frozenset((swarm.host(0), swarm.host(1)))
+        await asyncio.sleep(8 * 3_600)
+        assert [len(node.known()) for node in swarm.nodes.values()] == [2] * 4
+        network.apart = frozenset()
         await asyncio.sleep(2 * params.BOOTSTRAP_RETRY_CONNECTED / 1_000)
         assert [len(node.known()) for node in swarm.nodes.values()] == [4] * 4
         await swarm.stop()

@@ -8,6 +8,7 @@ import pytest
 
 from p2pcore import params
 from p2pcore.crypto.certificates import parse_certificate
+from p2pcore.directory.errors import BookUnusable
 from p2pcore.directory.publishing import DirectoryPublisher, version_of
 from p2pcore.errors import NoQuorum, Superseded
 from p2pcore.records import HeadStatement, PublishedVersion, SignedStatement, VersionStatement
@@ -27,6 +28,7 @@ class Network:
         self.refused: list[str] = []
         self.down: set[str] = set()
         self.superseded: set[bytes] = set()
+        self.epoch = 0  # of the newest record it knows
         self._news = asyncio.Event()
 
     async def publish(self, published: PublishedVersion) -> None:
@@ -35,7 +37,8 @@ class Network:
         if statement.identifier in self.down:
             self.refused.append(statement.identifier)
             raise NoQuorum("1 of 3")
-        if statement.digest in self.superseded:
+        if statement.digest in self.superseded or (statement.identifier == RECORD and statement.epoch < self.epoch):
+            self.refused.append(statement.identifier)
             raise Superseded("a newer one is known")
         self.taken.append(statement)
 
@@ -140,6 +143,53 @@ async def test_a_record_older_than_the_networks_is_replaced_by_a_new_version(
     await network.until(lambda: RECORD in network.identifiers())
     await publisher.stop()
     assert network.taken[-1].time > stale.time
+
+
+async def test_a_record_that_is_always_refused_as_old_is_offered_at_the_pace_of_retries(
+    office: "Office", network: Network
+) -> None:
+    """What the directory changes itself for the next attempt does not bring that attempt forward."""
+    network.epoch = 2**53
+    publisher = DirectoryPublisher(office.directory, network)
+    changes: list[None] = []
+    office.directory.on_change(lambda: changes.append(None))
+    await publisher.publish_due()
+    await publisher.publish_due()
+    assert network.refused == [RECORD] * 2
+    assert changes == []
+
+
+async def test_a_book_restored_from_a_backup_of_long_ago_comes_to_the_networks_epoch(
+    office: "Office", network: Network
+) -> None:
+    """The network's record is of a later epoch than a renewal gives: the certificate is renewed until ours counts."""
+    network.epoch = 4
+    publisher = DirectoryPublisher(office.directory, network, retry_first=1, retry_last=1)
+    await publisher.start()
+    await network.until(lambda: RECORD in network.identifiers())
+    await publisher.stop()
+    assert network.taken[-1].epoch == office.directory.signer.certificate.epoch == 4
+    assert network.taken[-1].time <= office.world.clock() + params.MINUTE
+
+
+async def test_a_full_disk_in_the_middle_of_a_round_is_a_failure_like_others(
+    office: "Office", network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a book that cannot be read nor one that cannot be written ends publication."""
+
+    def unusable(*_: object) -> None:
+        raise BookUnusable("database or disk is full")
+
+    network.epoch = 2
+    publisher = DirectoryPublisher(office.directory, network)
+    for call in ("supersede", "is_due"):
+        with monkeypatch.context() as full:
+            full.setattr(office.directory, call, unusable)
+            await publisher.publish_due()
+        assert isinstance(publisher.failures["record"], BookUnusable)
+    network.epoch = 0
+    await publisher.publish_due()
+    assert publisher.failures == {}
 
 
 async def test_heads_name_the_record_that_a_quorum_has(office: "Office", network: Network) -> None:

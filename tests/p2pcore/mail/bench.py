@@ -15,6 +15,7 @@ from p2pcore.crypto.sealing import BodySealer, seal_addresses
 from p2pcore.crypto.statements import StatementVerifier
 from p2pcore.crypto.trust import Trust
 from p2pcore.mail.injection import RecipientPart, SealedContent
+from p2pcore.mail.names import DomainNames
 from p2pcore.records import (
     AddressList,
     DomainRecord,
@@ -146,6 +147,12 @@ def replicas_over(domain: Domain, network: MemoryNetwork, directory: Path, trust
         checker=VersionChecker(trust, verifier),
         directory=directory,
     )
+
+
+def names_over(domain: Domain, replicas: Replicas, directory: Path, *, gateway: bool = True) -> DomainNames:
+    """A gateway's, which opens the address list, or an agent's; not started."""
+    keys = (domain.gateway.hpke_key,) if gateway else ()
+    return DomainNames(replicas, replicas.checker.trust, domain.world.clock, directory, "example.org", keys)
 
 
 def altered(published: PublishedVersion, content: bytes) -> PublishedVersion:

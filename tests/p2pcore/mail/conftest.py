@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from p2pcore.client.replicas import Replicas
+from p2pcore.mail.names import DomainNames
 from tests.p2pcore.client.memory_network import MemoryNetwork
-from tests.p2pcore.mail.bench import Domain, replicas_over
+from tests.p2pcore.mail.bench import Domain, names_over, replicas_over
 
 
 @pytest.fixture
@@ -29,3 +30,12 @@ async def replicas(domain: Domain, network: MemoryNetwork, tmp_path: Path) -> As
     yield replicas
     await replicas.stop()
     await replicas.batcher.stop()
+
+
+@pytest.fixture
+async def gateway_names(domain: Domain, replicas: Replicas, tmp_path: Path) -> AsyncIterator[DomainNames]:
+    """A gateway's names, which know the domain's record."""
+    names = names_over(domain, replicas, tmp_path)
+    await names.refresh()
+    yield names
+    await names.stop()

@@ -1,10 +1,10 @@
-"""p2pcore.mail.names: the domain record's adoption, and the answers to RCPT."""
+"""p2pcore.mail.names: how the domain's record is found, adopted and kept fresh; RCPT's answers: test_recipients."""
 
 import asyncio
 import errno
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,12 +16,7 @@ from p2pcore.errors import (
     CannotKnow,
     ClockSkew,
     Failure,
-    InboxDormant,
-    InboxFull,
-    NodeFull,
-    NoQuorum,
     NoSuchAddress,
-    NotOurDomain,
 )
 from p2pcore.mail.names import DomainNames
 from p2pcore.mail.record_file import save_record
@@ -29,28 +24,14 @@ from p2pcore.names import VersionedKind
 from p2pcore.records import (
     AddressList,
     HeadStatement,
-    InboxStatus,
     PublishedVersion,
     Resolve,
     Revocation,
     SignedStatement,
 )
 from tests.p2pcore.client.memory_network import MemoryNetwork
-from tests.p2pcore.mail.bench import Domain, put, put_on, replicas_over
+from tests.p2pcore.mail.bench import Domain, names_over, put, put_on, replicas_over
 from tests.support.identities import START
-
-
-def made(domain: Domain, replicas: Replicas, directory: Path, *, gateway: bool = True) -> DomainNames:
-    keys = (domain.gateway.hpke_key,) if gateway else ()
-    return DomainNames(replicas, replicas.checker.trust, domain.world.clock, directory, "example.org", keys)
-
-
-@pytest.fixture
-async def gateway_names(domain: Domain, replicas: Replicas, tmp_path: Path) -> AsyncIterator[DomainNames]:
-    names = made(domain, replicas, tmp_path)
-    await names.refresh()
-    yield names
-    await names.stop()
 
 
 async def test_the_record_is_found_in_the_network_with_its_signers_certificate(gateway_names: DomainNames) -> None:
@@ -64,7 +45,7 @@ async def test_an_adopted_record_is_on_disk(domain: Domain, gateway_names: Domai
     """A process that starts without any node reachable knows what it knew."""
     network = MemoryNetwork(0)
     offline = replicas_over(domain, network, tmp_path, domain.world.trust())
-    names = made(domain, offline, tmp_path)
+    names = names_over(domain, offline, tmp_path)
     await names.start()
     assert names.published == gateway_names.published
     assert names.addresses == gateway_names.addresses
@@ -76,7 +57,7 @@ async def test_a_damaged_file_is_not_used_and_does_not_stop_the_start(
 ) -> None:
     """The record is asked for instead."""
     (tmp_path / "domain-record").write_bytes(b"\x93garbage")
-    names = made(domain, replicas, tmp_path)
+    names = names_over(domain, replicas, tmp_path)
     adopted = asyncio.Event()
     names.on_record(lambda _record: adopted.set())
     await names.start()
@@ -89,7 +70,7 @@ async def test_who_knew_few_nodes_asks_again_when_more_come(
     domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path, first: int
 ) -> None:
     """A node that starts before the others asks itself alone, and its old record is not the newest for minutes."""
-    names, newest = made(domain, replicas, tmp_path), asyncio.Event()
+    names, newest = names_over(domain, replicas, tmp_path), asyncio.Event()
     asked, resolve = asyncio.Event(), replicas.resolve
 
     async def noted(kind: VersionedKind, identifier: str) -> PublishedVersion | None:
@@ -118,7 +99,7 @@ async def test_the_record_is_asked_for_more_often_after_a_start(
 ) -> None:
     """The directory may start with the rest, and what it publishes then be new to nodes that have asked just before."""
     monkeypatch.setattr("p2pcore.mail.names._RETRY", 10)
-    names, adopted = made(domain, replicas, tmp_path), asyncio.Queue[int]()
+    names, adopted = names_over(domain, replicas, tmp_path), asyncio.Queue[int]()
     names.on_record(lambda record: adopted.put_nowait(record.time))
     await names.start()
     for time in (START, START + 1, START + 2):
@@ -153,178 +134,6 @@ async def test_the_records_revocations_count_at_once(domain: Domain, gateway_nam
         await gateway_names.recipient("alice@example.org")
 
 
-@pytest.mark.parametrize(
-    ("address", "users"),
-    [
-        ("alice@example.org", ["alice@example.org"]),
-        ('"Alice"+news@EXAMPLE.ORG', None),
-        ("ALICE+news@Example.Org", ["alice@example.org"]),
-        ("team@example.org", ["alice@example.org", "bob@example.org"]),
-        ("Postmaster@example.org", ["alice@example.org"]),
-    ],
-)
-async def test_an_address_is_accepted_for_its_users(
-    gateway_names: DomainNames, address: str, users: list[str] | None
-) -> None:
-    """Name in the record and certificate found: accept."""
-    if users is None:
-        with pytest.raises(Failure):
-            await gateway_names.recipient(address)
-        return
-    recipients = await gateway_names.recipient(address)
-    assert [certificate.primary_address for certificate in recipients.certificates] == users
-
-
-async def test_what_is_known_takes_no_question(
-    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
-) -> None:
-    """As `recipient` once certificate and inbox are known and as long as they are believed; nothing else is known."""
-    assert gateway_names.known("alice@example.org") is None
-    recipients = await gateway_names.recipient("alice@example.org")
-    assert gateway_names.known("Alice+tag@example.org") == recipients
-    for refused in ("team@example.org", "nobody@example.org", "alice@example.com", "nonsense"):
-        assert gateway_names.known(refused) is None
-    domain.world.clock.advance(params.RCPT_CACHE)
-    assert gateway_names.known("alice@example.org") is None
-    for node in network.closest(domain.alice.certificate.inbox_key)[:2]:
-        node.status = InboxStatus(50_000, 1, START, False)
-    with pytest.raises(InboxFull):
-        await gateway_names.recipient("alice@example.org")
-    assert gateway_names.known("alice@example.org") is None
-
-
-async def test_no_such_name_is_permanent_only_while_the_record_is_fresh(
-    domain: Domain, gateway_names: DomainNames
-) -> None:
-    """550 5.1.1 within nextUpdate, 451 4.4.3 afterwards."""
-    with pytest.raises(NoSuchAddress) as caught:
-        await gateway_names.recipient("nobody@example.org")
-    assert (caught.value.temporary, caught.value.status) == (False, "5.1.1")
-    domain.world.clock.advance(params.RECORD_VALIDITY)
-    with pytest.raises(CannotKnow) as later:
-        await gateway_names.recipient("nobody@example.org")
-    assert (later.value.temporary, later.value.status) == (True, "4.4.3")
-
-
-async def test_another_domain_is_not_ours(gateway_names: DomainNames) -> None:
-    """550 5.7.1."""
-    with pytest.raises(NotOurDomain):
-        await gateway_names.recipient("alice@example.com")
-
-
-async def test_without_a_record_or_its_key_nothing_is_known(domain: Domain, replicas: Replicas, tmp_path: Path) -> None:
-    """Never a 550 from ignorance."""
-    names = made(domain, replicas, tmp_path, gateway=False)
-    for _ in range(2):
-        with pytest.raises(CannotKnow):
-            await names.recipient("nobody@example.org")
-        await names.refresh()
-
-
-async def test_a_certificate_that_nobody_has_is_not_a_missing_user(
-    network: MemoryNetwork, gateway_names: DomainNames
-) -> None:
-    """A miss in a DHT proves nothing: 451."""
-    for node in network.nodes:
-        del node.versions["bob@example.org-certificate"]
-    with pytest.raises(CannotKnow):
-        await gateway_names.recipient("bob@example.org")
-    with pytest.raises(CannotKnow):
-        await gateway_names.recipient("team@example.org")
-
-
-async def test_an_expired_certificate_still_receives_for_a_while(
-    domain: Domain, network: MemoryNetwork, gateway_names: DomainNames
-) -> None:
-    """EXPIRED_USER_RECEIVES after its end, and not longer."""
-    clock = domain.world.clock
-    network_status = InboxStatus(0, 0, domain.alice.certificate.not_after, True)
-    for node in network.nodes:
-        node.status = network_status
-    await gateway_names.recipient("alice@example.org")
-    gateway_names._certificates._cache._lifetime = gateway_names._certificates._cache._stale = 1 << 50
-    clock.now = domain.alice.certificate.not_after + params.DAY
-    assert await gateway_names.certificate_of("alice@example.org") == domain.alice.certificate
-    clock.advance(params.EXPIRED_USER_RECEIVES)
-    with pytest.raises(CannotKnow):
-        await gateway_names.certificate_of("alice@example.org")
-
-
-async def test_a_full_inbox_is_said_before_the_mail_is_sent(
-    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
-) -> None:
-    """Full on two of the three nodes with w = 2; believed for RCPT_CACHE."""
-    for node in network.closest(domain.alice.certificate.inbox_key)[:2]:
-        node.status = InboxStatus(50_000, 1, START, False)
-    with pytest.raises(InboxFull):
-        await gateway_names.recipient("alice@example.org")
-    for node in network.nodes:
-        node.status = InboxStatus(0, 0, START, True)
-    with pytest.raises(InboxFull):
-        await gateway_names.recipient("alice@example.org")
-    domain.world.clock.advance(params.RCPT_CACHE)
-    await gateway_names.recipient("alice@example.org")
-
-
-async def test_full_nodes_are_not_a_full_inbox(
-    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
-) -> None:
-    """Where nodes refuse though the inbox has room, its owner could not help it: NodeFull, and InboxFull where she can.
-
-    RFC 3463 §3.3: of 4.2.2, "the recipient can delete messages to make more space available"; §3.4: of 4.3.1, "the
-    individual recipient may not be able to delete material to make room for additional messages".
-    """
-    for node in network.nodes:
-        node.status = InboxStatus(10, 30_000, START, False)
-    with pytest.raises(NodeFull):
-        await gateway_names.recipient("alice@example.org")
-    domain.world.clock.advance(params.RCPT_CACHE)
-    for node in network.closest(domain.alice.certificate.inbox_key)[:2]:
-        node.status = InboxStatus(1, params.INBOX_MAX_OCTETS, START, False)
-    with pytest.raises(InboxFull):
-        await gateway_names.recipient("alice@example.org")
-
-
-async def test_full_nodes_do_not_matter_where_the_next_closest_have_room(
-    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
-) -> None:
-    """An entry goes to the next closest in place of a full node, of 2 k at most, so RCPT counts these as well."""
-    for node in network.closest(domain.alice.certificate.inbox_key)[:3]:
-        node.status = InboxStatus(10, 30_000, START, False)
-    await gateway_names.recipient("alice@example.org")
-
-
-async def test_an_owner_who_has_not_read_for_long_is_dormant(
-    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
-) -> None:
-    """60 days without a read on any node; a new user who never read is not dormant."""
-    await gateway_names.recipient("alice@example.org")
-    domain.world.clock.advance(params.DORMANT_AFTER)
-    with pytest.raises(InboxDormant):
-        await gateway_names.recipient("alice@example.org")
-    domain.world.clock.advance(params.RCPT_CACHE)
-    network.closest(domain.alice.certificate.inbox_key)[2].status = InboxStatus(0, 0, domain.world.clock(), True)
-    await gateway_names.recipient("alice@example.org")
-
-
-async def test_too_few_nodes_for_the_inbox_are_a_temporary_failure(
-    network: MemoryNetwork, gateway_names: DomainNames, domain: Domain
-) -> None:
-    """After the certificate is known, two of three inbox nodes are down."""
-    await gateway_names.certificate_of("alice@example.org")
-    for node in network.closest(domain.alice.certificate.inbox_key)[:2]:
-        node.down = True
-    with pytest.raises(NoQuorum):
-        await gateway_names.recipient("alice@example.org")
-
-
-async def test_many_questions_at_once_ask_the_nodes_once(network: MemoryNetwork, gateway_names: DomainNames) -> None:
-    """Fifty RCPTs of one message cost one question per node and kind."""
-    before = sum(len(batch) for node in network.nodes for batch in node.batches)
-    await asyncio.gather(*(gateway_names.recipient("alice@example.org") for _ in range(50)))
-    assert sum(len(batch) for node in network.nodes for batch in node.batches) - before == 5 + 3
-
-
 def head(domain: Domain, digest: bytes, issued: int) -> SignedStatement:
     statement = HeadStatement("example.org", digest, issued, issued + params.HOUR, domain.directory.signer.fingerprint)
     return domain.directory.signer.sign([statement])[0]
@@ -334,7 +143,7 @@ async def test_a_head_that_names_a_newer_record_makes_it_known_soon(
     domain: Domain, network: MemoryNetwork, replicas: Replicas, tmp_path: Path
 ) -> None:
     """Without waiting for the next refresh; a head of the known record changes nothing."""
-    names = made(domain, replicas, tmp_path)
+    names = names_over(domain, replicas, tmp_path)
     adopted = asyncio.Event()
     names.on_record(lambda _record: adopted.set())
     await names.start()

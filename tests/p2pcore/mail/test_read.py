@@ -407,6 +407,19 @@ async def test_older_holders_past_the_k_closest_are_read_now_and_then(
     assert fifth.contact not in inbox.reader.watched
 
 
+async def test_an_older_holder_that_comes_to_no_end_holds_up_no_other(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node may say for ever that there is more; those after it are read all the same."""
+    monkeypatch.setattr(read, "_OLDER_HOLDERS", 1)
+    monkeypatch.setattr(read, "_LONGEST_READ", 0.01)
+    fourth, fifth, *_ = inbox.network.closest(inbox.domain.alice.certificate.inbox_key)[3:6]
+    fourth.gate = asyncio.Event()
+    fifth.entries.append(inbox.entry("on the fifth"))
+    await inbox.reader.start()
+    assert await inbox.read(1) == ["on the fifth"]
+
+
 async def test_what_could_not_be_handled_comes_again(inbox: Inbox) -> None:
     """reopen gives an entry out again at the next reading from zero."""
     inbox.nodes[0].entries.append(inbox.entry("again"))

@@ -16,7 +16,7 @@ from p2pcore.errors import BodyNotHeld, Failure, NodeFull, Unreachable
 from p2pcore.records import Append, AppendAfter, Delete, Fetch, Operation, SignedStatement, identity
 from tests.p2pcore.node.test_crash import everything, process
 from tests.support.identities import Member, World
-from tests.support.nodes import Body, body, client_of, entry
+from tests.support.nodes import Body, body, client_of, entry, running_node
 
 SIZE = 16 << 20
 
@@ -152,3 +152,18 @@ async def test_with_its_reserve_a_node_goes_on_while_others_fill_the_disk(disk: 
         assert [result.status for result in results] == [200, 200]
         (disk / "others").unlink()
         assert [result.status for result in await as_gateway.call(contact, [more.store])] == [200]
+
+
+async def test_a_node_stops_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its owner last read cannot be written down; all the rest is closed, and the node can start again."""
+
+    async def full(_work: object) -> None:
+        raise NodeFull("disk: database or disk is full")
+
+    world = World()
+    alice, member = world.user("alice"), world.node()
+    async with running_node(world, tmp_path, member=member) as running, client_of(world, alice) as as_alice:
+        await as_alice.read_inbox(running.contact, alice.certificate.inbox_key, b"", 0, 0)
+        monkeypatch.setattr(running.node._storage, "write", full)
+    async with running_node(world, tmp_path, member=member):
+        pass

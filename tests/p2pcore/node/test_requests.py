@@ -222,6 +222,28 @@ async def test_replays_are_refused_across_restarts(tmp_path: Path) -> None:
         assert (await wire.send(wire.signed(alice, now=time)))[0] == 200
 
 
+async def test_a_clock_put_right_locks_nobody_out(tmp_path: Path) -> None:
+    """A node whose clock was an hour ahead in its last life answers members, and each request once."""
+    world = World()
+    alice, member = world.user("alice"), world.node()
+    world.clock.advance(params.HOUR)
+    async with running_node(world, tmp_path / "node", member=member) as running, aiohttp.ClientSession() as session:
+        wire = Wire(world, running, session)
+        earlier = wire.signed(alice)
+        assert (await wire.send(earlier))[0] == 200
+    world.clock.advance(-params.HOUR)
+    async with running_node(world, tmp_path / "node", member=member) as running, aiohttp.ClientSession() as session:
+        wire = Wire(world, running, session)
+        assert (await wire.send(earlier))[:2] == (425, "ClockSkew")
+        for _ in range(3):
+            _, name, time = await wire.send(wire.signed(alice))
+            assert name == "ClockSkew"
+            headers = wire.signed(alice, now=time)
+            assert (await wire.send(headers))[0] == 200
+            assert (await wire.send(headers))[1] == "Replayed"
+            world.clock.advance(params.MINUTE)
+
+
 async def test_ranges_of_large_and_small_bodies(wire: Wire) -> None:
     """A single range is served as 206 with its place; one outside the object is 416 (RFC 9110 §14)."""
     gateway = wire.world.gateway()
