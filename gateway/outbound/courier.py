@@ -14,7 +14,6 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -103,20 +102,24 @@ class Courier:
         }
 
     async def connect(self, domain: str, *, besides: str = "") -> Session:
-        """Return a connection to the first of the domain's hosts that takes one, `besides` left out.
+        """Return a connection to the first of the domain's hosts that takes one.
 
-        Raises NotDelivered.
+        Where one is asked for `besides` a host, those that lately took none are not waited for. Raises NotDelivered.
         """
-        targets = [each for each in await self._exchangers.targets(domain) if each.host != besides]
+        targets = [
+            each
+            for each in await self._exchangers.targets(domain)
+            if not besides or (each.host != besides and not self._is_silent(each))
+        ]
         if not targets:
-            raise NotDelivered("4.4.1", f"{domain} has no mail exchanger besides {besides}")
+            raise NotDelivered("4.4.1", f"{domain} has no mail exchanger besides {besides} that answers")
         policy = None
         if self._policies is not None and not domain.startswith("["):
             policy = await self._policies.policy(domain)
         last: NotDelivered | None = None
         time = asyncio.get_running_loop().time
         until = time() + self._timeouts.opening / 1_000
-        for number, target in enumerate(self._silent_last(targets)):
+        for number, target in enumerate(sorted(targets, key=self._is_silent)):  # RFC 5321 §4.5.4.1
             if number >= _TRIED and time() > until:
                 break  # what was silent is known, so the next attempt begins behind it
             try:
@@ -131,10 +134,10 @@ class Courier:
         assert last is not None, "there is at least one target"
         raise last
 
-    def _silent_last(self, targets: Sequence[Target]) -> list[Target]:
-        """Return `targets` as they are, but those that lately took no connection last (RFC 5321 §4.5.4.1)."""
+    def _is_silent(self, target: Target) -> bool:
+        """Whether it lately took no connection."""
         now = asyncio.get_running_loop().time()
-        return sorted(targets, key=lambda each: self._silent.get((each.address, each.port), now) > now)
+        return self._silent.get((target.address, target.port), now) > now
 
     def _note_silent(self, target: Target) -> None:
         if len(self._silent) >= params.MAX_SILENT:
@@ -187,7 +190,7 @@ class Courier:
             await self._introduce(client)
             await self._secure(client, target, tls)
             if self._login is not None:
-                await client.login(self._login.user, self._login.password)
+                await _log_in(client, self._login)
             session = Session(client, target, self._timeouts, _cipher(client))
         except aiosmtplib.SMTPResponseException as refusal:
             reply = parse_reply(refusal.code, refusal.message)
@@ -265,6 +268,25 @@ class Courier:
         except (*FAILURES, UnicodeError) as error:  # UnicodeError: DNS has names that TLS has not
             raise _NoTls(str(error) or type(error).__name__) from error
         await self._introduce(client)
+
+
+async def _log_in(client: aiosmtplib.SMTP, login: Login) -> None:
+    """Log in by the first of the host's ways that works; some offer what they do not support. Raises FAILURES.
+
+    Instead of client.login, which has lost the refusal where the host hangs up after it.
+    """
+    ways = {"cram-md5": client.auth_crammd5, "plain": client.auth_plain, "login": client.auth_login}
+    refusal: aiosmtplib.SMTPAuthenticationError | None = None
+    for way in client.supported_auth_methods:
+        try:
+            await ways[way](login.user, login.password)
+        except aiosmtplib.SMTPAuthenticationError as failure:
+            refusal = failure
+        except FAILURES as failure:
+            raise refusal or failure from failure
+        else:
+            return
+    raise refusal or aiosmtplib.SMTPException("it offers no way to log in that is known here")
 
 
 def _cipher(client: aiosmtplib.SMTP) -> str:

@@ -25,7 +25,7 @@ from gateway.outbound.dkim import DkimSigner
 from gateway.outbound.errors import NotDelivered
 from gateway.outbound.message import Message, compose
 from gateway.outbound.model import Attempt, Unit
-from gateway.outbound.next_host import with_next_host
+from gateway.outbound.next_host import Settled, with_next_host
 from gateway.outbound.session import Session, Stale
 from p2pcore.client.tasks import Tasks
 from p2pcore.clock import Clock
@@ -48,6 +48,7 @@ class Connector(Protocol):
 @dataclass(slots=True, eq=False)
 class _Delivery:
     unit: Unit
+    settled: Settled | None
     done: "asyncio.Future[list[Attempt]]"
 
 
@@ -108,15 +109,16 @@ class Destinations:
         self._small_memory = Budget(small_memory)
         self._tasks = Tasks()
 
-    async def deliver(self, unit: Unit) -> list[Attempt]:
+    async def deliver(self, unit: Unit, settled: Settled | None = None) -> list[Attempt]:
         """Return how it went for each recipient of `unit`, or for as many as one transaction has: the others stay due.
 
-        So what a death of the process may repeat, since its outcome was not recorded, is bounded.
+        So what a death of the process may repeat, since its outcome was not recorded, is bounded. Before the others are
+        tried at another host, which may take minutes, `settled` is told what is over, and that is not returned.
         """
         pause = self._pauses.get(unit.domain)
         if pause is not None and pause.holds(self._clock()):
             return refused(unit, pause.failure)
-        delivery = _Delivery(unit, asyncio.get_running_loop().create_future())
+        delivery = _Delivery(unit, settled, asyncio.get_running_loop().create_future())
         stranger = not unit.item.reverse_path
         line = self._lines.setdefault((unit.domain, stranger), _Line(unit.domain, stranger))
         line.waiting.append(delivery)
@@ -187,7 +189,7 @@ class Destinations:
                 try:
                     attempts = await self._send(session, delivery.unit)
                     line.answers = session.is_open
-                    _answer(delivery, await self._at_next_host(session, delivery.unit, attempts))
+                    _answer(delivery, await self._at_next_host(session, delivery, attempts))
                 except Stale:
                     line.waiting.appendleft(delivery)
                     return
@@ -215,12 +217,14 @@ class Destinations:
             message = await self._compose(one, eight_bit=session.takes_eight_bit)
             return await session.deliver(message)
 
-    async def _at_next_host(self, session: Session, unit: Unit, attempts: list[Attempt]) -> list[Attempt]:
+    async def _at_next_host(self, session: Session, delivery: _Delivery, attempts: list[Attempt]) -> list[Attempt]:
+        unit = delivery.unit
+
         async def deliver(other: Session, numbers: Collection[int]) -> list[Attempt]:
             put_off = tuple(each for each in unit.recipients if each.number in numbers)
             return await self._send(other, replace(unit, recipients=put_off))
 
-        return await with_next_host(self._courier, unit.domain, session, attempts, deliver)
+        return await with_next_host(self._courier, unit.domain, session, attempts, deliver, delivery.settled)
 
     async def _compose(self, unit: Unit, *, eight_bit: bool) -> Message:
         return await asyncio.to_thread(compose, unit, self._signer, eight_bit=eight_bit)

@@ -285,9 +285,9 @@ class Ledger:
             self._database.run("UPDATE injections SET next_attempt = ?1 WHERE next_attempt > ?1", now)
 
     def hold(self, item_id: int) -> int:
-        """Keep recipients back until `retry`; return how many."""
+        """Keep recipients back until `retry`; return how many are, also those that were before."""
         with self._database.transaction():
-            sql = "UPDATE recipients SET state = 'held' WHERE item = ? AND state = 'pending'"
+            sql = f"UPDATE recipients SET state = 'held' WHERE item = ? AND {_OPEN}"  # noqa: S608
             return self._database.run(sql, item_id)
 
     def remove(self, item_id: int) -> list[str]:

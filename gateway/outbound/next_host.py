@@ -31,6 +31,9 @@ class Connected(Protocol):
     def abort(self) -> None: ...
 
 
+Settled = Callable[[Sequence[Attempt]], Awaitable[object]]
+"""Records outcomes; durable on return, raises nothing."""
+
 S = TypeVar("S", bound=Connected, covariant=True)
 
 
@@ -48,14 +51,19 @@ async def with_next_host(
     session: Connected,
     attempts: Sequence[Attempt],
     deliver: "Callable[[S, Collection[int]], Awaitable[list[Attempt]]]",
+    settled: Settled | None = None,
 ) -> list[Attempt]:
     """Return `attempts`, which were made over `session`, as they stand after `deliver` at the next host.
 
-    `deliver` is given a connection and the numbers of those recipients that were put off.
+    `deliver` is given a connection and the numbers of those recipients that were put off. Before that, which may take
+    minutes, `settled` is told what is over, and that is not returned.
     """
     put_off = {each.number for each in attempts if each.outcome == "deferred"}
     if not put_off or session.in_doubt:
         return list(attempts)
+    if settled is not None and len(put_off) < len(attempts):
+        await settled([each for each in attempts if each.number not in put_off])
+        attempts = [each for each in attempts if each.number in put_off]
     try:
         again = await _at_another(connector, domain, session.target.host, put_off, deliver)
     except NotDelivered:

@@ -223,7 +223,7 @@ class Queue:
         self._wake.set()
 
     async def hold(self, item_id: int) -> int:
-        """Keep an item's recipients back until `retry`; return how many."""
+        """Keep an item's recipients back until `retry`; return how many are, also those that were before."""
         return await self._run(lambda: self._ledger.hold(item_id))
 
     async def remove(self, item_id: int) -> bool:

@@ -8,6 +8,7 @@ to die then, all that was sent since would be sent once more.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -17,6 +18,7 @@ from gateway.outbound import params
 from gateway.outbound.destinations import refused
 from gateway.outbound.errors import NotDelivered, QueueUnusable
 from gateway.outbound.model import Attempt, KeptInjection, OwedReport, Unit, Work
+from gateway.outbound.next_host import Settled
 from gateway.outbound.queue import Queue
 from p2pcore.client.tasks import Tasks
 from p2pcore.errors import Failure, Tampered
@@ -28,15 +30,19 @@ _UNFORESEEN = NotDelivered("4.3.0", "local error")
 
 
 class Delivery(Protocol):
-    """One way out: Destinations (by MX) or NetworkDelivery (into our own domain)."""
+    """The way into our own domain: gateway.outbound.network.NetworkDelivery."""
 
     async def deliver(self, unit: Unit) -> list[Attempt]:
-        """Return how it went; a recipient without an attempt stays due."""
+        """Return how it went."""
         ...
 
 
-class MxDelivery(Delivery, Protocol):
-    """gateway.outbound.destinations.Destinations."""
+class MxDelivery(Protocol):
+    """The way out: gateway.outbound.destinations.Destinations."""
+
+    async def deliver(self, unit: Unit, settled: Settled) -> list[Attempt]:
+        """Return how it went, as far as `settled` was not told; a recipient without an attempt stays due."""
+        ...
 
     @property
     def single(self) -> bool: ...
@@ -150,9 +156,12 @@ class Outbound:
         self._queue.release(claimed)
 
     async def _attempt(self, unit: Unit) -> None:
-        way: Delivery = self._network if unit.domain == self._domain else self._mx
+        written = partial(self._write_down, unit)
         try:
-            attempts = await way.deliver(unit)
+            if unit.domain == self._domain:
+                attempts = await self._network.deliver(unit)
+            else:
+                attempts = await self._mx.deliver(unit, written)
         except Tampered as failure:
             log.exception("failed", where="outgoing mail", item=unit.item.id, error=str(failure))
             attempts = refused(unit, NotDelivered("5.3.0", "the message is damaged in the queue"))
@@ -162,6 +171,9 @@ class Outbound:
         except Exception as error:
             log.exception("failed", where="outgoing mail", item=unit.item.id, error=repr(error))
             attempts = refused(unit, _UNFORESEEN)
+        await written(attempts)
+
+    async def _write_down(self, unit: Unit, attempts: Sequence[Attempt]) -> None:
         await self._surely(lambda: self._queue.record(unit.item, attempts), first=True)
         _tell(unit, attempts)
 

@@ -172,9 +172,14 @@ class Session:
             else:
                 self._decide([each], answer, outcomes)
         if accepted:
-            self._decide(accepted, await self._content(message), outcomes)
-        else:
-            await self._command("RSET", "RSET")
+            start = await self._command("DATA", "DATA", self._timeouts.data)
+            if start.code == 354:
+                self._decide(accepted, await self._content(message), outcomes)
+                return later
+            if start.code < 400:  # RFC 5321 §4.3.2 knows no such reply: nobody can tell what the host waits for
+                raise _Lost(f"DATA was answered: {start.text}")
+            self._decide(accepted, start, outcomes)
+        await self._command("RSET", "RSET")  # RFC 5321 §4.1.4: until then no other MAIL
         return later
 
     def _mail(self, message: Message, batch: Sequence[QueuedRecipient]) -> str:
@@ -198,14 +203,10 @@ class Session:
         return " ".join(words)
 
     async def _content(self, message: Message) -> Reply:
-        """Send DATA and the content; return the reply that decides. Raises _Lost."""
+        """Send the content; return the reply that decides. Raises _Lost."""
         protocol = self._client.protocol
-        start = await self._command("DATA", "DATA", self._timeouts.data)
-        if start.code != 354:
-            if start.code < 400:  # RFC 5321 §4.3.2 knows no such reply: nobody can tell what the host waits for
-                raise _Lost(f"DATA was answered: {start.text}")
-            return start
-        assert protocol is not None
+        if protocol is None:
+            raise _Lost("connection lost at DATA: it is closed")
         # Listening from here on: a host may answer before it has read everything, and then mostly closes
         answer = asyncio.create_task(protocol.read_response(), name="reply to content")
         dotted = False

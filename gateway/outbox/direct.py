@@ -96,7 +96,7 @@ class DirectDelivery:
                 for start in range(0, len(group), MAX_TRANSACTION_RECIPIENTS):
                     part = tuple(group[start : start + MAX_TRANSACTION_RECIPIENTS])
                     try:
-                        outcomes = await self._visit(domain, copies, part)
+                        outcomes = await self._visit(domain, copies, part, ended)
                     except Exception as error:  # whatever it is, it cuts off no delivery to another destination
                         log.exception("attempt failed", id=message.id, destination=domain, error=repr(error))
                         outcomes = {each.number: LOCAL_ERROR for each in part}
@@ -107,8 +107,13 @@ class DirectDelivery:
                 tasks.create_task(visit(domain, group), name=f"delivery to {domain}")
 
     async def _visit(
-        self, domain: str, copies: "_Copies", recipients: tuple[QueuedRecipient, ...]
+        self, domain: str, copies: "_Copies", recipients: tuple[QueuedRecipient, ...], ended: Ended
     ) -> dict[int, Outcome]:
+        """Return how it went for those of whom `ended` was not told meanwhile."""
+
+        async def settled(attempts: Sequence[Attempt]) -> None:
+            await ended(_outcomes(attempts))
+
         async def put_off(other: Connection, numbers: Collection[int]) -> list[Attempt]:
             again = tuple(each for each in recipients if each.number in numbers)
             return await other.deliver(copies.of(other, again))
@@ -122,13 +127,10 @@ class DirectDelivery:
             return {recipient.number: outcome for recipient in recipients}
         try:
             attempts = await connection.deliver(copies.of(connection, recipients))
-            attempts = await with_next_host(self._courier, domain, connection, attempts, put_off)
+            attempts = await with_next_host(self._courier, domain, connection, attempts, put_off, settled)
         finally:
             await connection.quit()
-        return {
-            each.number: Outcome(_STATES[each.outcome], each.status, each.reply, each.remote, each.success)
-            for each in attempts
-        }
+        return _outcomes(attempts)
 
     def _copies(self, message: Message) -> "_Copies":
         """Return what is sent to each kind of host. Raises StoreError, OSError."""
@@ -153,6 +155,13 @@ class _Copies:
     def of(self, connection: Connection, recipients: tuple[QueuedRecipient, ...]) -> WireMessage:
         """Return the one that the host takes."""
         return replace(self.eight_bit if connection.takes_eight_bit else self.seven_bit, recipients=recipients)
+
+
+def _outcomes(attempts: Sequence[Attempt]) -> dict[int, Outcome]:
+    return {
+        each.number: Outcome(_STATES[each.outcome], each.status, each.reply, each.remote, each.success)
+        for each in attempts
+    }
 
 
 def _queued(recipient: Recipient, domain: str) -> QueuedRecipient:

@@ -8,8 +8,10 @@ import pytest
 
 from gateway.outbound.queue import Queue
 from p2pcore.crypto.tls import make_server_certificate, server_context
+from tests.gateway.outbound.machine import SOON, Machine
 from tests.gateway.outbound.world import KEY
 from tests.support.fake_dns import FakeDns
+from tests.support.fake_mta import FakeMta
 from tests.support.identities import ManualClock
 
 
@@ -41,3 +43,12 @@ def server_tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     (directory / "cert.pem").write_bytes(certificate)
     (directory / "key.pem").write_bytes(key)
     return server_context(directory / "cert.pem", directory / "key.pem")
+
+
+@pytest.fixture
+async def machine(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> AsyncIterator[Machine]:
+    dns.add("remote.example. MX 10 mx.remote.example.\nmx.remote.example. A 127.0.0.1\nnull.example. MX 0 .")
+    machine = Machine(tmp_path, dns, mta.port, SOON)
+    await machine.start()
+    yield machine
+    await machine.stop()

@@ -1,5 +1,6 @@
 """Which TLS a host must show before it gets mail: MTA-STS policies (RFC 8461 §4, §5) and the smarthost's login."""
 
+import asyncio
 import ssl
 from pathlib import Path
 
@@ -137,6 +138,39 @@ async def test_a_refused_login_defers(mta: FakeMta) -> None:
     with pytest.raises(NotDelivered) as refused:
         await Courier(OneHost(mta.port), "us.example", TIMEOUTS, login=LOGIN).connect("remote.example")
     assert refused.value.status == "4.7.8"
+
+
+async def test_a_refused_login_is_told_where_the_host_then_hangs_up() -> None:
+    """The operator reads that the password is wrong, and not that a connection was lost, whatever else was offered."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in (b"220 hi", b"250-hi\r\n250 AUTH PLAIN LOGIN", b"535 5.7.8 no"):
+            writer.write(reply + b"\r\n")
+            await reader.readline()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host = OneHost(server.sockets[0].getsockname()[1])
+        with pytest.raises(NotDelivered) as refused:
+            await Courier(host, "us.example", TIMEOUTS, login=LOGIN).connect("remote.example")
+    assert (refused.value.status, refused.value.reply) == ("4.7.8", "535 5.7.8 no")
+
+
+async def test_another_way_to_log_in_is_tried(mta: FakeMta) -> None:
+    """Hosts offer ways that they do not support."""
+    mta.extensions.append("AUTH CRAM-MD5 PLAIN")
+    mta.once["AUTH"] = "504 5.5.4 not here"
+    await connected(Courier(OneHost(mta.port), "us.example", TIMEOUTS, login=LOGIN))
+    assert mta.commands[1:3] == ["AUTH CRAM-MD5", "AUTH PLAIN AHJlbGF5ZXIAc2VjcmV0"]
+
+
+async def test_without_a_way_to_log_in_mail_waits(mta: FakeMta) -> None:
+    """Nothing is sent to a smarthost that does not know us."""
+    mta.extensions.append("AUTH GSSAPI")
+    with pytest.raises(NotDelivered) as refused:
+        await Courier(OneHost(mta.port), "us.example", TIMEOUTS, login=LOGIN).connect("remote.example")
+    assert not refused.value.permanent
+    assert "offers no way to log in" in refused.value.reply
 
 
 @pytest.mark.parametrize("fault", ["", "no STARTTLS", "not trusted"])

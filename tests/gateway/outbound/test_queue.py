@@ -275,9 +275,10 @@ async def test_a_report_replaces_what_was_owed_and_outlives_a_crash(
 
 
 async def test_held_mail_waits_for_a_person(queue: Queue, clock: ManualClock) -> None:
-    """What is held is not tried, whatever its time; retry makes it due."""
+    """What is held is not tried, whatever its time; to hold it again is no error; retry makes it due."""
     await queue.accept(new_item())
     item = await only(queue)
+    assert await queue.hold(item.id) == 1
     assert await queue.hold(item.id) == 1
     clock.advance(params.RETRY_LAST)
     assert await claimed(queue) == []

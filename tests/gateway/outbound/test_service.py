@@ -3,8 +3,7 @@
 import asyncio
 import email
 import email.policy
-import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,90 +12,20 @@ import pytest
 import structlog.testing
 import uvloop
 
-from gateway.outbound.bounce import Reporter
-from gateway.outbound.courier import Courier
-from gateway.outbound.destinations import Destinations
-from gateway.outbound.dkim import DkimSigner
 from gateway.outbound.errors import QueueUnusable
-from gateway.outbound.message import Message, compose
 from gateway.outbound.model import Attempt, QueueItem, Unit, Work
-from gateway.outbound.mx import MailExchangers
-from gateway.outbound.network import NetworkDelivery
+from gateway.outbound.next_host import Settled
 from gateway.outbound.queue import Queue
 from gateway.outbound.schedule import Schedule
-from gateway.outbound.service import Outbound
-from gateway.resolver import Resolver
 from p2pcore.clock import system_clock
-from p2pcore.crypto.dkim_keys import dkim_record, make_dkim_key
+from p2pcore.crypto.dkim_keys import dkim_record
 from p2pcore.endpoint import Endpoint
-from p2pcore.errors import NoQuorum, Tampered
+from p2pcore.errors import NoQuorum
 from p2pcore.mail.injection import Injection
-from tests.gateway.outbound.test_session import TIMEOUTS
-from tests.gateway.outbound.world import CONTENT, KEY, FakeNetwork, make_network, new_item
+from tests.gateway.outbound.machine import DKIM_KEY, SOON, Machine, until
+from tests.gateway.outbound.world import CONTENT, KEY, new_item
 from tests.support.fake_dns import FakeDns
-from tests.support.fake_mta import DropPoint, FakeMta
-
-DKIM_KEY = make_dkim_key()
-SOON = Schedule(first=20, last=40)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what other tasks bring about."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - what is waited for is in several tasks
-            await asyncio.sleep(0.01)
-
-
-class Machine:
-    """One gateway's outgoing side."""
-
-    def __init__(
-        self,
-        directory: Path,
-        dns: FakeDns,
-        port: int,
-        schedule: Schedule,
-        *,
-        nodes_pause: int = 10_000,
-        smarthost: Endpoint | None = None,
-    ) -> None:
-        self.network: FakeNetwork = make_network()
-        self.queue = Queue(directory / "queue", KEY, system_clock, schedule=schedule)
-        resolver = Resolver([dns.endpoint], timeout=2_000)
-        exchangers = MailExchangers(
-            resolver, port=port, own_names=["mx.example.org"], smarthost=smarthost, rng=random.Random(1)
-        )
-        signer = DkimSigner("example.org", {"s1": DKIM_KEY})
-        courier = Courier(exchangers, "mx.example.org", TIMEOUTS, single=smarthost is not None)
-        self.destinations = Destinations(courier, signer, system_clock, pause=10)
-        network = NetworkDelivery(self.network, self.network, self.queue, "mx.example.org")
-        reporter = Reporter(self.network, self.network, self.queue, "example.org", "mx.example.org", system_clock)
-        self.outbound = Outbound(
-            self.queue, self.destinations, network, reporter, "example.org", record_retry=10, nodes_pause=nodes_pause
-        )
-
-    async def start(self) -> None:
-        await self.queue.open()
-        await self.outbound.start()
-
-    async def stop(self) -> None:
-        await self.outbound.stop()
-        await self.queue.close()
-
-    async def emptied(self) -> None:
-        """Wait until the queue holds nothing."""
-        async with asyncio.timeout(20):
-            while await self.queue.items():  # noqa: ASYNC110 - the queue tells its dispatcher only
-                await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-async def machine(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> AsyncIterator[Machine]:
-    dns.add("remote.example. MX 10 mx.remote.example.\nmx.remote.example. A 127.0.0.1\nnull.example. MX 0 .")
-    machine = Machine(tmp_path, dns, mta.port, SOON)
-    await machine.start()
-    yield machine
-    await machine.stop()
+from tests.support.fake_mta import FakeMta
 
 
 async def test_mail_reaches_the_domains_mx_signed(machine: Machine, mta: FakeMta, dns: FakeDns) -> None:
@@ -238,12 +167,12 @@ async def test_an_unforeseen_error_defers(machine: Machine, mta: FakeMta, monkey
     deliver = machine.destinations.deliver
     broken = 1
 
-    async def sometimes(unit: Unit) -> list[Attempt]:
+    async def sometimes(unit: Unit, settled: Settled) -> list[Attempt]:
         nonlocal broken
         if broken:
             broken -= 1
             raise ZeroDivisionError
-        return await deliver(unit)
+        return await deliver(unit, settled)
 
     monkeypatch.setattr(machine.destinations, "deliver", sometimes)
     await machine.queue.accept(new_item())
@@ -338,76 +267,6 @@ def test_it_works_on_uvloop_as_in_production(tmp_path: Path) -> None:
         assert runner.run(deliver()) == 1
 
 
-@pytest.mark.parametrize("at", ["MAIL", "x@d.example", "DATA", "dot"])
-async def test_what_one_host_puts_off_the_next_one_takes(tmp_path: Path, dns: FakeDns, mta: FakeMta, at: str) -> None:
-    """In the same attempt, and only who was put off; RFC 5321 §5.1 has the hosts tried until one takes the mail."""
-    dns.add("d.example. MX 10 full.d.example.\nd.example. MX 20 mx.d.example.")
-    dns.add("full.d.example. A 127.0.0.2\nmx.d.example. A 127.0.0.1")
-    full = FakeMta(refusals={at: "452 4.3.1 disk full"})
-    await full.start("127.0.0.2", mta.port)
-    machine = Machine(tmp_path, dns, mta.port, Schedule())
-    await machine.start()
-    await machine.queue.accept(new_item("x@d.example", "y@d.example"))
-    await machine.emptied()
-    assert full.connections == 1
-    taken = [path for each in (*full.taken, *mta.taken) for path in each.forward_paths]
-    assert sorted(taken) == ["x@d.example", "y@d.example"]
-    assert [each.forward_paths for each in mta.taken] == [
-        ["x@d.example"] if "@" in at else ["x@d.example", "y@d.example"]
-    ]
-    await machine.stop()
-    await full.stop()
-
-
-@pytest.mark.parametrize("at", ["MAIL", "RCPT", "DATA"])
-async def test_a_server_that_dies_leaves_its_mail_to_the_next_host(
-    tmp_path: Path, dns: FakeDns, mta: FakeMta, at: DropPoint
-) -> None:
-    """It greets and hangs up before the final dot, so it has nothing: the mail need not wait until it is repaired."""
-    dns.add("d.example. MX 10 ill.d.example.\nd.example. MX 20 mx.d.example.")
-    dns.add("ill.d.example. A 127.0.0.2\nmx.d.example. A 127.0.0.1")
-    ill = FakeMta(drop_at=at)
-    await ill.start("127.0.0.2", mta.port)
-    machine = Machine(tmp_path, dns, mta.port, Schedule())
-    await machine.start()
-    await machine.queue.accept(new_item("x@d.example"))
-    await machine.emptied()
-    assert (ill.connections, len(mta.taken)) == (1, 1)
-    await machine.stop()
-    await ill.stop()
-
-
-@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), Tampered("rot"), ZeroDivisionError()])
-async def test_what_goes_wrong_at_the_next_host_undoes_nothing(
-    tmp_path: Path, dns: FakeDns, mta: FakeMta, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    """Who got the message from the first host does not get it again, and who was put off there still is."""
-    dns.add("d.example. MX 10 full.d.example.\nd.example. MX 20 mx.d.example.")
-    dns.add("full.d.example. A 127.0.0.2\nmx.d.example. A 127.0.0.1")
-    full = FakeMta(refusals={"y@d.example": "452 4.2.2 mailbox full"})
-    await full.start("127.0.0.2", mta.port)
-    composed: list[Unit] = []
-
-    def composing(unit: Unit, *arguments: Any, **options: Any) -> Message:
-        composed.append(unit)
-        if len(composed) > 1:
-            raise error
-        return compose(unit, *arguments, **options)
-
-    monkeypatch.setattr("gateway.outbound.destinations.compose", composing)
-    machine = Machine(tmp_path, dns, mta.port, Schedule())
-    await machine.start()
-    await machine.queue.accept(new_item("x@d.example", "y@d.example"))
-    async with asyncio.timeout(20):
-        while not (await machine.queue.items())[0].recipients[1].attempts:  # noqa: ASYNC110 - as in `emptied`
-            await asyncio.sleep(0.01)
-    (item,) = await machine.queue.items()
-    assert len(composed) == 2
-    assert [(each.state, each.status) for each in item.recipients] == [("delivered", "2.0.0"), ("pending", "4.2.2")]
-    await machine.stop()
-    await full.stop()
-
-
 async def test_what_is_removed_under_way_ends_there(machine: Machine, mta: FakeMta, tmp_path: Path) -> None:
     """Its attempt comes to its end, and of the item, its body and its reports nothing is left."""
     mta.hold = asyncio.Event()
@@ -500,23 +359,6 @@ async def test_a_report_that_cannot_be_written_is_tried_later(
         while await machine.queue.count() != 1:  # noqa: ASYNC110 - as in `emptied`
             await asyncio.sleep(0.01)
     assert not (await machine.queue.claim(100)).reports  # it is owed, and not before its time
-
-
-async def test_what_may_have_arrived_is_not_sent_to_the_next_host(tmp_path: Path, dns: FakeDns, mta: FakeMta) -> None:
-    """A connection lost after the dot leaves a doubt, which a second host would make two mails of."""
-    dns.add("d.example. MX 10 gone.d.example.\nd.example. MX 20 mx.d.example.")
-    dns.add("gone.d.example. A 127.0.0.2\nmx.d.example. A 127.0.0.1")
-    gone = FakeMta(drop_at="dot")
-    await gone.start("127.0.0.2", mta.port)
-    machine = Machine(tmp_path, dns, mta.port, Schedule())
-    await machine.start()
-    await machine.queue.accept(new_item("x@d.example"))
-    async with asyncio.timeout(20):
-        while not (await machine.queue.items())[0].recipients[0].attempts:  # noqa: ASYNC110 - as in `emptied`
-            await asyncio.sleep(0.01)
-    assert (len(gone.taken), mta.taken) == (1, [])
-    await machine.stop()
-    await gone.stop()
 
 
 async def test_a_node_that_comes_back_ends_the_wait(tmp_path: Path, dns: FakeDns) -> None:

@@ -225,6 +225,43 @@ async def test_smtputf8_is_said_for_those_alone_who_need_it(mta: FakeMta) -> Non
     ]
 
 
+@pytest.mark.parametrize("reply", ["451 4.7.1 greylisted", "554 5.5.0 no"])
+async def test_a_refused_data_leaves_no_transaction_open(mta: FakeMta, reply: str) -> None:
+    """RFC 5321 §4.1.4: the next MAIL over the connection is no second one in this transaction, which gets a 503."""
+    mta.once = {"DATA": reply}
+    session = await courier(mta.port).connect("remote.example")
+    for outcome in ("deferred" if reply.startswith("4") else "failed", "delivered"):
+        (attempt,) = await session.deliver(message())
+        assert attempt.outcome == outcome
+    await session.quit()
+    verbs = [command.partition(" ")[0] for command in mta.commands]
+    assert verbs == ["EHLO", "MAIL", "RCPT", "DATA", "RSET", "MAIL", "RCPT", "DATA", "QUIT"]
+
+
+async def test_a_refused_data_stays_refused_where_the_host_then_hangs_up() -> None:
+    """What it said counts, although the connection is not there any more for what comes after it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in (b"220 hi", b"250 hi", b"250 ok", b"250 ok", b"554 5.5.0 no"):
+            writer.write(reply + b"\r\n")
+            await reader.readline()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        session = await courier(server.sockets[0].getsockname()[1]).connect("remote.example")
+        assert outcomes(await session.deliver(message())) == [("failed", "5.5.0")]
+        assert not session.usable
+
+
+@pytest.mark.parametrize("spurious", ["250 2.0.0 ok", ""])
+@pytest.mark.parametrize("at", ["MAIL", "x@remote.example", "DATA"])
+async def test_what_comes_behind_a_reply_answers_nothing(mta: FakeMta, at: str, spurious: str) -> None:
+    """A line too many, sent together with a reply, is not taken for the answer to what is said next."""
+    mta.refusals = {at: ("354 go ahead" if at == "DATA" else "250 2.0.0 ok") + "\r\n" + spurious}
+    mta.refusals["dot"] = "554 5.7.1 spam"
+    assert outcomes(await delivered(mta, message())) == [("failed", "5.7.1")]
+
+
 @pytest.mark.parametrize("reply", ["250 2.0.0 ok", "334 go on"])
 async def test_only_354_asks_for_the_content(mta: FakeMta, reply: str) -> None:
     """RFC 5321 §4.3.2: a host that answers DATA with anything else positive has taken nothing, and is left."""
@@ -318,17 +355,21 @@ async def test_the_next_host_is_tried(mta: FakeMta) -> None:
 
 
 async def test_a_host_that_took_no_connection_is_dialled_last_for_a_while(mta: FakeMta) -> None:
-    """RFC 5321 §4.5.4.1: what is known not to answer costs each message no time again; alone it is dialled all the
-    same, and once it answers it has its place back."""
+    """RFC 5321 §4.5.4.1: what is known not to answer costs each message no time again, nor does it where the others put
+    mail off; alone it is dialled all the same, and once it answers it has its place back."""
     dead = FakeMta(drop_at="connect")
     await dead.start()
-    connecting = courier(dead.port, mta.port)
+    hosts = Hosts(dead.port, mta.port)
+    connecting = Courier(hosts, "mx.example.org", TIMEOUTS)
     for _ in range(3):
         await (await connecting.connect("remote.example")).quit()
+    with pytest.raises(NotDelivered):
+        await connecting.connect("remote.example", besides=f"mx{mta.port}.remote.example")
     assert dead.connections == 1
     dead.drop_at = None
-    session = await connecting.connect("remote.example", besides=f"mx{mta.port}.remote.example")
-    await session.quit()
+    hosts.ports = (dead.port,)
+    await (await connecting.connect("remote.example")).quit()
+    hosts.ports = (dead.port, mta.port)
     session = await connecting.connect("remote.example")
     assert session.target.port == dead.port
     await session.quit()

@@ -106,6 +106,33 @@ async def test_an_outcome_is_recorded_when_it_comes_about(tmp_path: Path) -> Non
         assert sorted(host.recipients) == [f"RCPT TO:<{OUTSIDE}>", "RCPT TO:<x@slow.example>"]
 
 
+async def test_who_has_the_message_is_written_down_before_another_host_is_tried(tmp_path: Path, mta: FakeMta) -> None:
+    """A second host that keeps us waiting for minutes makes no second copy of a stop meanwhile."""
+    dialled, greet = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dialled.set()
+        await greet.wait()
+        writer.close()
+
+    class TwoHosts(FakeExchangers):
+        async def targets(self, domain: str) -> tuple[Target, ...]:
+            (first,) = await super().targets(domain)
+            return first, Target(f"slow.{domain}", "127.0.0.2", self.port)
+
+    mta.refusals = {f"late-{OUTSIDE}": "450 4.2.0 greylisted"}
+    async with bench(tmp_path) as it, await asyncio.start_server(serve, "127.0.0.2", mta.port):
+        it.courier = Courier(TwoHosts(mta.port), "agent.example.org")
+        await it.restart()
+        message_id = await it.outbox.accept(submission(OUTSIDE, f"late-{OUTSIDE}"))
+        async with asyncio.timeout(20):
+            await dialled.wait()
+        assert await _states(it, message_id) == ["delivered", "pending"]
+        greet.set()
+        await it.settled()
+        assert len(mta.taken) == 1
+
+
 async def test_what_nobody_foresaw_defers_its_own_domain(tmp_path: Path, mta: FakeMta) -> None:
     """A bug that one domain brings to light cuts off no delivery to another, which would then be sent twice."""
     async with by_mx(tmp_path, mta) as it:
