@@ -1,8 +1,9 @@
 """Who fails to log in again and again waits before every further attempt, whatever connection it comes over.
 
 Counted by address and by account: neither many connections nor many addresses nor many spellings of her name make
-guessing faster. Loopback is not counted by address, since there all users of a machine have the same one. The IMAP
-server and submission each count for themselves.
+guesses that follow each other faster. Attempts at the same time wait side by side: a queue would keep the owner out.
+Loopback is not counted by address, since there all users of a machine have the same one. The IMAP server and submission
+each count for themselves.
 """
 
 from collections import OrderedDict

@@ -14,8 +14,8 @@ _MAILBOXES = 4_096  # remembered, of MAX_PATH octets each: the same ones come ag
 _MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
 MAX_SOURCE_ROUTE = 1_000  # octets of "@a,@b:"; more is no route that anybody ever wrote
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
-_DOT_STRING = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
+# RFC 5321's Dot-string with dots anywhere: large providers have such users, as user..name@ and name.@
+_DOT_STRING = r"[.A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+"
 _QUOTED_STRING = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"'
 # "_" occurs in real host names though RFC 5321's Let-dig has none
 _LABEL = r"[A-Za-z0-9_\u0080-\U0010ffff](?:[A-Za-z0-9_\-\u0080-\U0010ffff]*[A-Za-z0-9_\u0080-\U0010ffff])?"
@@ -100,10 +100,11 @@ def _octets(text: str) -> int:
 
 @lru_cache(_MAILBOXES)
 def _checked(local: str, domain: str) -> Mailbox:
-    """Raise Malformed where a part is longer than RFC 5321 §4.5.3.1 allows, or holds a control character."""
+    """Raise Malformed where the path is longer than RFC 5321 §4.5.3.1.3 allows, or holds a control character.
+
+    A local part may be as long as a path has room for: SRS, VERP and reply tokens are often above §4.5.3.1.1's 64.
+    """
     mailbox = Mailbox(local, domain)
-    if _octets(local) > params.MAX_LOCAL_PART:
-        raise Malformed(f"local part longer than {params.MAX_LOCAL_PART} octets")
     if _octets(domain) > params.MAX_DOMAIN or _octets(str(mailbox)) > MAX_PATH - 2:
         raise Malformed(f"path longer than {MAX_PATH} octets")
     if _CONTROL.search(local) or _CONTROL.search(domain):

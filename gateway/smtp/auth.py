@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
+from gateway.errors import AccountClosed
 from gateway.login_delays import LoginDelays
 from gateway.mail.submission import is_among
 from gateway.smtp import params, replies
@@ -29,7 +30,10 @@ from p2pcore.crypto.trust import Trust
 from p2pcore.errors import CertificateRefused, ClockSkew
 
 Authenticate = Callable[[str, str], Awaitable[Certificate | None]]
-"""Returns the certificate of the user whose name and password these are; as slow for an unknown name."""
+"""Returns the certificate of the user whose name and password these are; as slow for an unknown name.
+
+Raises AccountClosed where both are right.
+"""
 
 
 class LoginRefused(Exception):
@@ -146,13 +150,18 @@ class Passwords:
     delays: LoginDelays
 
     async def log_in(self, session: AuthDialogue, name: bytes, password: bytes) -> Certificate:
-        """Return who it is, after the wait of an account or address with many failures. Raises LoginRefused."""
+        """Return who it is, after the wait of an account or address with many failures.
+
+        Raises LoginRefused, Refusal where her account is closed for now.
+        """
         client, user = session.client.address, name.decode(errors="replace")
         await session.pause(self.delays.wait(client, user))
         try:
             certificate = await self.authenticate(name.decode(), password.decode())
         except UnicodeDecodeError:
             certificate = None
+        except AccountClosed as closed:
+            raise Refusal(replies.AUTH_CLOSED, str(closed)) from closed
         if certificate is None:
             self.delays.failed(client, user)
             raise LoginRefused(replies.AUTH_FAILED, f"user {name[:80]!r}")

@@ -37,7 +37,7 @@ class CommandLoop(SmtpConnection):
             elif self._in_a_row >= params.COMMANDS_IN_A_ROW:
                 # a buffer full of commands must not keep the loop from everybody else, nor pile up replies
                 self._in_a_row = 0
-                self._send()
+                self._depart_soon()
                 self._turn = self.loop.call_soon(self._go_on)
                 return
             elif not self._input.pending or not self._run_next():
@@ -56,7 +56,7 @@ class CommandLoop(SmtpConnection):
             if has_run or self._deadline is None:  # octets that complete no command win no time
                 self._arm_for_command()  # before the replies leave: who reads none holds the session no longer
             self._in_a_row = 0
-            self._send()
+            self._depart_soon()
 
     def _run_next(self) -> bool:
         """Run the next command; False: it is not here yet."""

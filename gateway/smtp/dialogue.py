@@ -54,7 +54,8 @@ class SmtpDialogue(CommandLoop):
         transport = self.transport
         if transport is None:
             raise ConnectionResetError("client gone")
-        transport.write(replies.READY_FOR_TLS.octets)
+        self.reply(replies.READY_FOR_TLS)
+        self.write_replies()
         self.disarm()
         try:
             secured = await secure(transport, self, self._shared.tls, params.TLS_TIMEOUT / 1_000)

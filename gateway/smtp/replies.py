@@ -98,6 +98,7 @@ AUTH_LINE_TOO_LONG = Reply(500, "5.5.6", "the response is too long")
 AUTH_UNKNOWN = Reply(504, "5.5.4", "mechanism not offered")
 AUTH_NEEDS_TLS = Reply(538, "5.7.11", "a password is not taken in clear, use STARTTLS first")
 AUTH_REQUIRED = Reply(530, "5.7.0", "log in first")
+AUTH_CLOSED = Reply(454, "4.7.0", "your mail is closed for now, try again later")  # RFC 4954 §6
 AUTH_FAILED = Reply(535, "5.7.8", "wrong user name or password")
 CERTIFICATE_FAILED = Reply(535, "5.7.8", "your certificate is not accepted here")
 TOO_MANY_LOGINS = Reply(454, "4.7.0", "too many failed logins from your address, try again later")
@@ -105,6 +106,7 @@ TOO_MANY_FAILURES = Reply(421, "4.7.0", "too many failed logins")
 
 ADDRESS_LITERAL = Reply(550, "5.7.1", "not our domain")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients in one transaction")  # RFC 5321 §4.5.3.1.10
+TOO_MANY_USERS = Reply(550, "5.5.3", "the address leads to more users than one message can go to")
 ANOTHER_OF_OUR_DOMAINS = Reply(452, "4.5.3", "another transaction for recipients of this domain")  # §4.5.3.1.10 too
 TOO_MANY_CONNECTIONS = Reply(421, "4.3.2", "too many connections, try again later")
 TOO_MANY_FROM_CLIENT = Reply(421, "4.7.0", "too many connections from your address")

@@ -91,6 +91,8 @@ class SmtpSession(ChunkedDialogue[InboundTransaction]):
         if not found.certificates:
             raise Refusal(replies.INTERNAL, f"<{forward_path}> leads to nobody")
         inboxes = {one.inbox_key: (one, forward_path) for one in found.certificates}
+        if len(inboxes) > core_params.MAX_DELETE_RIGHTS:
+            raise Refusal(replies.TOO_MANY_USERS, f"<{forward_path}> leads to {len(inboxes)}")
         if len(transaction.recipients.keys() | inboxes.keys()) > core_params.MAX_DELETE_RIGHTS:
             raise Refusal(replies.TOO_MANY_RECIPIENTS, "aliases lead to too many users")
         transaction.served = served

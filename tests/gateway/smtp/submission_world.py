@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from gateway.errors import AccountClosed
 from gateway.mail.outgoing import NewItem, Sending
 from gateway.mail.submission import Submission
 from gateway.maillog import MailLog
@@ -149,6 +150,8 @@ def make_submission(
     outbox, log, clock = FakeOutbox(), ListLog(), people.domain.clock
 
     async def authenticate(user: str, password: str) -> Certificate | None:
+        if (user, password) == ("closed", "secret"):
+            raise AccountClosed(user)
         known = user in ("alice", ALICE) and password == "secret"
         return people.alice.certificate if known else None
 

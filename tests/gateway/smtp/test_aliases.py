@@ -12,6 +12,7 @@ from tests.gateway.smtp.submission_world import People
 
 OK = b"250 2.1.5 recipient ok\r\n"
 TOO_MANY = b"452 4.5.3 too many recipients in one transaction\r\n"
+TOO_MANY_USERS = b"550 5.5.3 the address leads to more users than one message can go to\r\n"
 
 
 async def sent(world: Any, *recipients: tuple[bytes, bytes]) -> dict[str, str]:
@@ -45,12 +46,15 @@ def test_each_user_once(people: People, tmp_path: Path) -> None:
 
 
 def test_more_users_than_a_body_has_rights_for(people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """452 4.5.3 for the address that would be one too many; the others get the mail, and it gets the next one."""
+    """452 4.5.3 for the address that would be one too many; the others get the mail, and it gets the next one.
+
+    An alias that no message can go to is refused for good: the sender hears of it now, not when her queue gives up.
+    """
     monkeypatch.setattr(core_params, "MAX_DELETE_RIGHTS", 1)
 
     async def story(world: Any) -> None:
         world.names.aliases["both"] = ("alice", "bob")
-        first = (b"both@example.org", TOO_MANY), (b"alice@example.org", OK), (b"bob@example.org", TOO_MANY)
+        first = (b"both@example.org", TOO_MANY_USERS), (b"alice@example.org", OK), (b"bob@example.org", TOO_MANY)
         assert (await sent(world, *first, (b"alice+tag@example.org", OK))).keys() == {"alice@example.org"}
         assert (await sent(world, (b"bob@example.org", OK))).keys() == {"bob@example.org"}
 

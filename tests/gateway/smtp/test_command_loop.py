@@ -20,14 +20,36 @@ def codes(received: bytes) -> list[bytes]:
     return [line[:3] for line in received.split(b"\r\n") if line[3:4] == b" "]
 
 
+async def one_turn() -> None:
+    """Let the event loop run once what is due."""
+    await asyncio.sleep(0)
+
+
 def test_what_waits_for_nothing_is_answered_at_once(people: People, tmp_path: Path) -> None:
-    """Greeting, EHLO, MAIL, RCPT for a recipient who is known, and QUIT take no turn of the event loop."""
+    """Greeting, EHLO, MAIL, RCPT for a recipient who is known, and QUIT are answered in the next turn of the loop."""
 
     async def story(world: Any) -> None:
         wire = MX.wire(world)
         wire.feed(BEFORE_DATA + b"QUIT\r\n")
+        await one_turn()
         assert codes(bytes(wire.received)) == [b"220", b"250", b"250", b"250", b"221"]
         assert wire.closed
+
+    on_virtual_time(lambda: MX.make(people, tmp_path), story)
+
+
+def test_replies_to_several_clients_leave_together(people: People, tmp_path: Path) -> None:
+    """What came from everybody is looked at before anybody is answered."""
+
+    async def story(world: Any) -> None:
+        wires = [MX.wire(world) for _ in range(3)]
+        for wire in wires:
+            wire.feed(b"NOOP\r\n")
+            assert not any(each.received for each in wires)
+        await one_turn()
+        for wire in wires:
+            assert codes(bytes(wire.received)) == [b"220", b"250"]
+            wire.vanish()
 
     on_virtual_time(lambda: MX.make(people, tmp_path), story)
 
@@ -96,6 +118,7 @@ def test_many_commands_leave_others_their_turn(people: People, tmp_path: Path) -
         before = len(many.received)
         many.feed(b"NOOP\r\n" * (3 * params.COMMANDS_IN_A_ROW))
         other.feed(b"NOOP\r\n")
+        await one_turn()
         assert codes(bytes(many.received[before:])) == [b"250"] * params.COMMANDS_IN_A_ROW
         assert codes(bytes(other.received))[-1] == b"250"
         await settled()

@@ -246,6 +246,18 @@ async def test_guessing_is_paced(people: People, server_tls: ssl.SSLContext, cli
             world.clock.advance(-params.LOGIN_WINDOW)
 
 
+async def test_an_account_that_is_closed_for_now(people: People) -> None:
+    """Who knows the password is not told that it is wrong, and may try again (RFC 4954 §6)."""
+    async with make_submission(people) as world:
+        client = await world.client(logged_in=False)
+        await client.command("EHLO client")
+        for _ in range(params.LOGIN_FAILURES + 1):
+            reply = await client.command("AUTH PLAIN AGNsb3NlZABzZWNyZXQ=")
+            assert reply == "454 4.7.0 your mail is closed for now, try again later"
+        assert (await client.command("AUTH PLAIN AGFsaWNlAHNlY3JldA==")).startswith("235")
+        client.close()
+
+
 async def test_too_long_a_response(people: People) -> None:
     """A response over 12,288 octets is 500 5.5.6, and the session goes on (RFC 4954 §4)."""
     async with make_submission(people) as world:

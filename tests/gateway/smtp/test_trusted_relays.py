@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.smtp.attacks.roles import HEADER, MX
-from tests.gateway.smtp.attacks.wire import Wire, on_virtual_time
+from tests.gateway.smtp.attacks.wire import Wire, on_virtual_time, settled
 from tests.gateway.smtp.submission_world import People
 from tests.gateway.smtp.world import DOMAIN
 
@@ -75,6 +75,7 @@ def test_a_relays_mail_is_everybodys(people: People, tmp_path: Path) -> None:
                 assert await wire.send(b"RCPT TO:<nobody@example.org>\r\n") == b"550 5.1.1 no such address\r\n"
             assert (await wire.send(b"RCPT TO:<bob@example.org>\r\n")).startswith(b"250")
         refused = Wire(world.server, ("192.0.2.1", 40_003))
+        await settled()
         assert bytes(refused.received) == b"421 4.3.2 too many connections, try again later\r\n"
         for wire in wires:
             wire.vanish()

@@ -49,6 +49,7 @@ def test_connections_in_all(role: Role, people: People, tmp_path: Path) -> None:
         wires = [Wire(world.server, (f"198.51.100.{number}", 1)) for number in range(5)]
         await settled()
         refused = Wire(world.server, ("127.0.0.1", 1))
+        await settled()
         assert bytes(refused.received) == b"421 4.3.2 too many connections, try again later\r\n"
         assert refused.closed
         assert state_of(world).connections == 5
@@ -76,13 +77,16 @@ def test_connections_of_a_client(same: list[str], other: str, role: Role, people
         first, second = Wire(world.server, (same[0], 1)), Wire(world.server, (same[1], 2))
         await settled()
         refused = Wire(world.server, (same[2], 3))
+        await settled()
         assert bytes(refused.received) == b"421 4.7.0 too many connections from your address\r\n"
         assert refused.closed
         let_in = Wire(world.server, (other, 4))
+        await settled()
         assert bytes(let_in.received).startswith(b"220 ")
         first.vanish()
         await settled()
         again = Wire(world.server, (same[2], 5))
+        await settled()
         assert bytes(again.received).startswith(b"220 ")
         for wire in (second, let_in, again):
             wire.vanish()

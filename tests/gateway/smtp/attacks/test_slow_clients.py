@@ -104,6 +104,29 @@ def test_a_content_that_stops(role: Role, people: People, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("role", ROLES, ids=str)
+def test_chunks_that_come_slowly(role: Role, people: People, tmp_path: Path) -> None:
+    """A content in chunks has its hour, as one after DATA has: the half an hour without a mail does not cut it off."""
+
+    async def story(world: Any) -> None:
+        patient, endless = role.wire(world), role.wire(world)
+        begun = role.greeting + role.to_data.removesuffix(b"DATA\r\n") + b"BDAT %d\r\n" % len(HEADER) + HEADER
+        for wire in (patient, endless):
+            assert (await wire.send(begun)).endswith(b" octets received\r\n")
+        drip = asyncio.create_task(repeating(endless, b"BDAT 1\r\nx", 2 * MINUTE))
+        for _ in range(25):
+            await asyncio.sleep(2 * MINUTE)
+            assert await patient.send(b"BDAT 1\r\nx") == b"250 2.0.0 1 octets received\r\n"
+        assert (await patient.send(b"BDAT 2 LAST\r\n\r\n")).startswith(b"250 2.")
+        assert role.kept(world) == [HEADER + b"x" * 25 + b"\r\n"]
+        assert await closed_after(endless) == pytest.approx(10, abs=0.1)
+        assert bytes(endless.received).endswith(TIMED_OUT)
+        drip.cancel()
+        patient.vanish()
+
+    tell(role, people, tmp_path, story)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=str)
 @pytest.mark.parametrize("command", [b"NOOP\r\n", b"RSET\r\n", b"EHLO x\r\n", b"VRFY x\r\n", b"HELP\r\n"])
 def test_commands_that_lead_nowhere(command: bytes, role: Role, people: People, tmp_path: Path) -> None:
     """A session that is kept alive without any mail in half an hour ends with 421 4.4.2."""
