@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway import backups, rotation
-from gateway.errors import ConfigurationError, OperatorError
+from gateway.errors import AccountClosed, ConfigurationError, OperatorError
 from gateway.lost import tell_if_lost
 from gateway.mailbox.errors import MailboxError
 from gateway.mailbox.store import MailStore
@@ -35,10 +35,17 @@ class Account:
 
     address: str
     identity: Identity
-    password: str  # PHC string
-    scram: ScramVerifier | None  # None: the password was set when none was kept
+    login: "Login"
     key: bytes  # of the mailbox, 32 octets
     store: MailStore
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a password is compared with."""
+
+    password: str  # PHC string
+    scram: ScramVerifier | None  # None: the password was set when none was kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ class Accounts:
         self._site = site
         self._clock = clock
         self._open: dict[str, Account] = {}
+        self._shut: dict[str, Login] = {}  # of accounts whose mail is not open, for now
         self._closing: list[Callable[[MailStore], Awaitable[None]]] = []
         self._nobody = hash_password(secrets.token_hex(16))
         self._decoys = secrets.token_bytes(32)
@@ -63,8 +71,8 @@ class Accounts:
     async def open(self, address: str) -> Account:
         """Open the account of a canonical address. Raises ConfigurationError where its files cannot be used."""
         directory = self._site.account_directory(address)
+        login = self._shut[address] = _login(directory)
         identity = self._identity(address)
-        password, scram = _login(directory)
         key = await asyncio.to_thread(self._site.mailbox_key, address)
         try:
             await asyncio.to_thread(backups.finish_restore, directory)
@@ -72,8 +80,9 @@ class Accounts:
             store = await MailStore.open(directory / "mailbox", key)
         except (MailboxError, OSError, ValueError) as error:
             raise ConfigurationError(f"{directory / 'mailbox'}: the mail of {address}: {error}") from error
-        account = Account(address, identity, password, scram, key, store)
+        account = Account(address, identity, login, key, store)
         self._open[address] = account
+        del self._shut[address]
         return account
 
     async def reload(self, address: str) -> Account:
@@ -93,12 +102,17 @@ class Accounts:
         return self._site.user_identity(address)
 
     async def close(self, address: str) -> None:
-        """Close an account; does nothing where it is not open."""
+        """Close an account, whose owner is told so when she logs in; does nothing where it is not open."""
         account = self._open.pop(address, None)
         if account is not None:
+            self._shut[address] = account.login
             for leave in self._closing:
                 await leave(account.store)
             await account.store.close()
+
+    def forget(self, address: str) -> None:
+        """Know the closed account of an address no more."""
+        self._shut.pop(address, None)
 
     def on_close(self, leave: Callable[[MailStore], Awaitable[None]]) -> None:
         """Call `leave` before a store is closed: who uses it ends that."""
@@ -108,8 +122,9 @@ class Accounts:
         """Take the password on disk for logins from now on; sessions stay."""
         account = self._open.get(address)
         if account is not None:
-            phc, scram = _login(self._site.account_directory(address))
-            self._open[address] = replace(account, password=phc, scram=scram)
+            self._open[address] = replace(account, login=_login(self._site.account_directory(address)))
+        elif address in self._shut:
+            self._shut[address] = _login(self._site.account_directory(address))
 
     def renew(self, identity: Identity) -> None:
         """Let the open account of `identity` have it from now on; its sessions stay."""
@@ -127,26 +142,35 @@ class Accounts:
         return tuple(self._open.values())
 
     async def authenticate(self, user: str, password: str) -> MailStore | None:
-        """Return the store of `user` (address or local part) if `password` is hers; as slow for an unknown name."""
+        """Return the store of `user` (address or local part) if `password` is hers; as slow for an unknown name.
+
+        Raises AccountClosed.
+        """
         account = await self._logged_in(user, password)
         return account.store if account else None
 
     @property
     def scram(self) -> bool:
-        """Whether every open account has a verifier, so that SCRAM may be offered."""
-        return all(account.scram is not None for account in self._open.values())
+        """Whether every account has a verifier, so that SCRAM may be offered."""
+        logins = [account.login for account in self._open.values()] + list(self._shut.values())
+        return all(login.scram is not None for login in logins)
 
     def verifier(self, user: str) -> ScramVerifier:
         """Return the SCRAM verifier of `user` (address or local part), or one that fits no password."""
-        account = self._named(user)
-        if account is None or account.scram is None:
-            return ScramVerifier.decoy(self.counted_as(user), self._decoys)  # as an account's: one for every spelling
-        return account.scram
+        address = self.counted_as(user)
+        login = self._login_of(address)
+        if login is None or login.scram is None:
+            return ScramVerifier.decoy(address, self._decoys)  # as an account's: one for every spelling
+        return login.scram
 
     def proven(self, user: str, verifier: ScramVerifier) -> MailStore | None:
-        """Return the store of `user` after a proof against `verifier`; None where it is no longer hers."""
-        account = self._named(user)
-        return account.store if account is not None and account.scram is verifier else None
+        """Return the store of `user` after a proof against `verifier`; None where it is no longer hers.
+
+        Raises AccountClosed.
+        """
+        address = self.counted_as(user)
+        login = self._login_of(address)
+        return self._opened(address).store if login is not None and login.scram is verifier else None
 
     def counted_as(self, user: str) -> str:
         """Return the one name of whatever account `user` (address or local part) means, whether there is one or not."""
@@ -156,23 +180,28 @@ class Accounts:
             return user
 
     async def authenticate_sender(self, user: str, password: str) -> Certificate | None:
-        """Return the certificate of `user` if `password` is hers, as `authenticate`."""
+        """Return the certificate of `user` if `password` is hers, as `authenticate`. Raises AccountClosed."""
         account = await self._logged_in(user, password)
         return parse_certificate(account.identity.certificate) if account else None
 
     async def _logged_in(self, user: str, password: str) -> Account | None:
-        account = self._named(user)
-        phc = account.password if account else self._nobody
+        address = self.counted_as(user)
+        login = self._login_of(address)
+        phc = login.password if login else self._nobody
         correct = await asyncio.to_thread(verify_password, phc, password)
-        if account is None or not correct or self._open.get(account.address) is not account:  # closed meanwhile
+        if login is None or not correct or self._login_of(address) != login:  # it was changed meanwhile
             return None
-        return account
+        return self._opened(address)
 
-    def _named(self, user: str) -> Account | None:
-        try:
-            return self._open.get(self._address(user))
-        except Malformed:
-            return None
+    def _login_of(self, address: str) -> Login | None:
+        account = self._open.get(address)
+        return self._shut.get(address) if account is None else account.login
+
+    def _opened(self, address: str) -> Account:
+        """Return an account of ours. Raises AccountClosed."""
+        if address not in self._open:
+            raise AccountClosed(address)
+        return self._open[address]
 
     def _address(self, user: str) -> str:
         return canonical_address(user if "@" in user else f"{user}@{self._site.config.domain.name}")
@@ -245,11 +274,11 @@ def retire(directory: Path) -> None:
         sync_directory(directory)
 
 
-def _login(directory: Path) -> tuple[str, ScramVerifier | None]:
-    """Return the PHC string and the SCRAM verifier of an account's password. Raises ConfigurationError."""
+def _login(directory: Path) -> Login:
+    """Return what an account's password is compared with. Raises ConfigurationError."""
     phc, _, second = _read(directory / "password").decode(errors="replace").partition("\n")
     try:
-        return phc, ScramVerifier.parse(second.strip()) if second else None
+        return Login(phc, ScramVerifier.parse(second.strip()) if second else None)
     except Malformed as error:
         raise ConfigurationError(f"{directory / 'password'}: {error}") from error
 

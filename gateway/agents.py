@@ -88,16 +88,15 @@ class Agents:
         await self._start(await self._accounts.reload(address))
 
     async def remove(self, address: str) -> None:
-        """Stop the agent of an address and close its account; does nothing where none is open."""
-        await self._cancel(address)
-        await self._accounts.close(address)
-        self.failed.pop(address, None)
+        """Stop the agent of an address, close its account, and let nobody log in; does nothing where there is none."""
+        await self._close(address)
+        self._accounts.forget(address)
 
     @asynccontextmanager
     async def opened(self, address: str) -> AsyncIterator[Opened]:
         """Give the open stores of an account; one that could not be started is opened for the time of the block.
 
-        Raises ConfigurationError, MailboxError.
+        Raises ConfigurationError.
         """
         for account in self._accounts.all:
             if account.address == address:
@@ -110,7 +109,7 @@ class Agents:
     @asynccontextmanager
     async def closed(self, address: str) -> AsyncIterator[None]:
         """Keep an account closed for the time of the block, then start its agent again. Raises ConfigurationError."""
-        await self.remove(address)
+        await self._close(address)
         try:
             yield
         finally:
@@ -119,6 +118,11 @@ class Agents:
     def _renewed(self, identity: Identity) -> None:
         self._accounts.renew(identity)
         self._outboxes.of(identity.name).renew(identity)
+
+    async def _close(self, address: str) -> None:
+        await self._cancel(address)
+        await self._accounts.close(address)
+        self.failed.pop(address, None)
 
     async def _cancel(self, address: str) -> None:
         if address in self._running:

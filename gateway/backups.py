@@ -28,6 +28,7 @@ from typing import Any, Final
 
 import apsw
 
+from gateway.database import keyed
 from gateway.errors import OperatorError
 from gateway.mailbox import backup
 from gateway.mailbox.errors import MailboxError
@@ -94,10 +95,11 @@ async def restore(directory: Path, identity: Identity, key: bytes, source: Path,
     await asyncio.to_thread(_emptied, partial)
     keys = {"mailbox": (old_key, key), "outbox": (outbox_key(old_key), outbox_key(key))}
     for number, (part, name) in enumerate((("mailbox", "mail.db"), ("outbox", "outbox.db"))):
-        if await asyncio.to_thread((source / part / name).exists):
+        if part == "mailbox" or await asyncio.to_thread((source / part).exists):
             progress(part, number, len(PARTS))
             target = await _made(partial / part)
             try:
+                await asyncio.to_thread(_check_whole, source / part / name, keys[part][0])
                 await asyncio.to_thread(
                     backup.copy_closed, source / part / name, keys[part][0], target / name, keys[part][1]
                 )
@@ -115,6 +117,19 @@ async def restore(directory: Path, identity: Identity, key: bytes, source: Path,
     await asyncio.to_thread(finish_restore, directory)
     progress("done", len(PARTS), len(PARTS))
     return about
+
+
+def _check_whole(database: Path, key: bytes) -> None:
+    """Raises OperatorError where `database` holds nothing, which would take the place of her mail; apsw.Error."""
+    layout = 0
+    if database.exists():
+        connection = keyed(database, key)
+        try:
+            layout = connection.pragma("user_version")
+        finally:
+            connection.close()
+    if not layout:
+        raise OperatorError(f"{database}: is missing or empty: the backup is not whole")
 
 
 def finish_restore(directory: Path) -> None:

@@ -26,6 +26,7 @@ from gateway.mailbox.portable import Format
 from gateway.mailbox.store import MailStore
 from gateway.outbox.store import OutboxStore
 from gateway.site import Site
+from gateway.starting import starting
 from p2pcore.clock import system_clock
 from p2pcore.errors import Failure
 from p2pcore.names import canonical_address
@@ -90,7 +91,7 @@ class MailboxJobs:
             raise OperatorError(f"{address}: has no account on this machine; `p2pmail user list` shows who has")
         if any(job.address == address and not job.ended for job in self._jobs.values()):
             raise OperatorError(f"{address}: another `p2pmail mailbox` command is at work on her mail")
-        for name in [name for name, job in self._jobs.items() if job.ended][: len(self._jobs) - MOST_JOBS + 1]:
+        for name in [name for name, job in self._jobs.items() if job.ended][: max(0, len(self._jobs) - MOST_JOBS + 1)]:
             del self._jobs[name]
         name, job = secrets.token_hex(8), _Job(address)
         self._jobs[name] = job
@@ -201,15 +202,17 @@ def _keys(site: Site, address: str) -> tuple[Identity, bytes]:
 
 @asynccontextmanager
 async def opened_here(site: Site, address: str) -> AsyncIterator[Opened]:
-    """Open the stores of an account that is closed. Raises ConfigurationError, MailboxError."""
+    """Open the stores of an account that is closed. Raises ConfigurationError."""
     directory = site.account_directory(address)
     identity, key = await asyncio.to_thread(_keys, site, address)
     await asyncio.to_thread(backups.finish_restore, directory)
-    store = await MailStore.open(directory / "mailbox", key)
+    with starting(f"{directory / 'mailbox'}"):
+        store = await MailStore.open(directory / "mailbox", key)
     try:
         outbox = None
         if (directory / "outbox" / "outbox.db").exists():
-            outbox = await OutboxStore.open(directory / "outbox", backups.outbox_key(key), system_clock())
+            with starting(f"{directory / 'outbox'}"):
+                outbox = await OutboxStore.open(directory / "outbox", backups.outbox_key(key), system_clock())
         try:
             yield Opened(address, directory, identity, key, store, outbox)
         finally:

@@ -6,6 +6,7 @@ then; those messages are \\Recent once more, which RFC 3501 §2.3.2 asks for whe
 
 import msgspec
 
+from gateway.mailbox.errors import StoreFull
 from gateway.mailbox.store import MailStore
 
 _SETTING = "imap.recent"
@@ -47,7 +48,10 @@ class Account:
         return (self._marks or {}).get(mailbox_id, 0)
 
     async def save(self) -> None:
-        """Make the marks durable if they moved."""
+        """Make the marks durable if they moved, or on a full disk leave that to the next call."""
         if self._dirty and self._marks is not None:
             self._dirty = False
-            await self.store.set_setting(_SETTING, msgspec.msgpack.encode(self._marks))
+            try:
+                await self.store.set_setting(_SETTING, msgspec.msgpack.encode(self._marks))
+            except StoreFull:
+                self._dirty = True

@@ -3,12 +3,14 @@
 Nothing is parsed: values were made when the message was stored, bodies are octet ranges of it. A message that is gone
 before the response is begun gives NoSuchMessage; once it is, another session's expunge takes nothing from it. Where
 octets cannot be read after the first have left (a damaged file), the response cannot be ended, and the connection is
-broken off.
+broken off; the log says of which message.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+
+import structlog
 
 from gateway.imap import params
 from gateway.imap.errors import No
@@ -21,6 +23,8 @@ from gateway.mail.structure import Part
 from gateway.mailbox.errors import NoSuchMessage
 from gateway.mailbox.model import Precomputed
 from gateway.mailbox.transfer import Identity, transfer_decoder
+
+_log = structlog.get_logger("imap")
 
 
 class FetchResponse:
@@ -68,13 +72,26 @@ class FetchResponse:
                     await self._binary(item)
                 else:
                     self._put(item.value + b" " + VALUES[item](view, view.rows[self._uid], self._structure))
+        except ConnectionError:
+            raise  # the client has gone
         except Exception as error:
             if not self._begun:
                 raise
+            self._log_damage(error)
             self._session.channel.abort()
             raise ConnectionResetError("a message could not be read while it was being sent") from error
         self._put(b")\r\n")
         self._session.channel.write(b"".join(self._held))
+
+    def _log_damage(self, error: Exception) -> None:
+        """For the operator: the reader sees only that the connection ends, each time that it asks."""
+        _log.error(
+            "imap message broken off",
+            peer=self._session.channel.peer,
+            mailbox=self._session.selection.mailbox.name,
+            uid=self._uid,
+            error=f"{type(error).__name__}: {error}",
+        )
 
     def _put(self, data: bytes) -> None:
         self._held.append(data)

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
 from gateway.imap.mailbox_names import DELIMITER, encode_mailbox_name
-from gateway.mailbox.model import MessageRow
+from gateway.mailbox.model import EPOCH, MessageRow, shown_time
 
 _ASTRING = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]+\Z")
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*\Z")  # RFC 3501 §9: TEXT-CHAR
@@ -61,11 +60,8 @@ def flags(names: frozenset[str], recent: bool = False) -> bytes:
 
 def internal_date(row: MessageRow) -> bytes:
     """A quoted date-time (RFC 3501 §9) in the zone that the message came with."""
-    try:
-        when = datetime.fromtimestamp(row.internal_date, timezone(timedelta(minutes=row.zone)))
-    except (ValueError, OverflowError):
-        when = datetime.fromtimestamp(0, UTC)
-    minutes = int((when.utcoffset() or timedelta()).total_seconds()) // 60
+    shown = shown_time(row.internal_date, row.zone)
+    when, minutes = (EPOCH, 0) if shown is None else (shown, row.zone)
     sign = "-" if minutes < 0 else "+"
     zone = f"{sign}{abs(minutes) // 60:02d}{abs(minutes) % 60:02d}"
     day = f"{when.day:2d}-{_MONTHS[when.month - 1]}-{when.year:04d}"  # date-day-fixed pads with a space

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from gateway.errors import AccountClosed
 from gateway.imap import params, responses
 from gateway.imap.account import Account
 from gateway.imap.connection import Connection
@@ -126,8 +127,11 @@ class ImapServer:
     # ---- Doorkeeper: the server as sessions see it
 
     async def authenticate(self, user: str, password: str) -> Account | None:
-        """The account, counted one session more; None if name or password are wrong. Raises No with LIMIT."""
-        store = await self._accounts.authenticate(user, password)
+        """See Doorkeeper."""
+        try:
+            store = await self._accounts.authenticate(user, password)
+        except AccountClosed as closed:
+            raise _closed(closed) from closed
         if store is None:
             _log.info("imap login failed", user=user[:254])
             return None
@@ -143,8 +147,11 @@ class ImapServer:
         return self._accounts.verifier(user)
 
     async def admit(self, user: str, verifier: ScramVerifier) -> Account | None:
-        """As `authenticate`, for a user who has proved to know the password of `verifier`."""
-        store = self._accounts.proven(user, verifier)
+        """See Doorkeeper."""
+        try:
+            store = self._accounts.proven(user, verifier)
+        except AccountClosed as closed:
+            raise _closed(closed) from closed
         return None if store is None else await self._enter(store)
 
     async def _enter(self, store: MailStore) -> Account:
@@ -164,3 +171,8 @@ class ImapServer:
         account.sessions -= 1
         if account.sessions == 0:
             del self._open[id(account.store)]
+
+
+def _closed(closed: AccountClosed) -> No:
+    _log.info("imap login to a closed account", user=str(closed))
+    return No("your mail is closed for now; try again later", "UNAVAILABLE")

@@ -15,7 +15,7 @@ class Accounts(Protocol):
     async def authenticate(self, user: str, password: str) -> MailStore | None:
         """The store of `user` (a whole address or its local part), None if name or password are wrong.
 
-        Takes the same time for a wrong name as for a wrong password.
+        Takes the same time for a wrong name as for a wrong password. Raises AccountClosed where both are right.
         """
 
     def counted_as(self, user: str) -> str:
@@ -29,7 +29,10 @@ class Accounts(Protocol):
         """The verifier of `user`, or a stable one that fits no password."""
 
     def proven(self, user: str, verifier: ScramVerifier) -> MailStore | None:
-        """The store of `user` once she has proved to know what `verifier` is of; None where it is hers no longer."""
+        """The store of `user` once she has proved to know what `verifier` is of; None where it is hers no longer.
+
+        Raises AccountClosed.
+        """
 
 
 class Channel(Protocol):
@@ -70,7 +73,10 @@ class Doorkeeper(Protocol):
     login_delays: LoginDelays
 
     async def authenticate(self, user: str, password: str) -> Account | None:
-        """The account, counted one session more; None if name or password are wrong. Raises No with LIMIT."""
+        """The account, counted one session more; None if name or password are wrong.
+
+        Raises No with LIMIT, or UNAVAILABLE where her mail is closed for now.
+        """
 
     @property
     def scram_available(self) -> bool:
@@ -80,7 +86,7 @@ class Doorkeeper(Protocol):
         """See Accounts."""
 
     async def admit(self, user: str, verifier: ScramVerifier) -> Account | None:
-        """As `authenticate`, after a proof against `verifier`."""
+        """As `authenticate`, for a user who has proved to know the password of `verifier`."""
 
     def leave(self, account: Account) -> None:
         """The session ends."""

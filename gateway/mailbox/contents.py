@@ -8,7 +8,7 @@ import json
 import mmap
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import date
 from io import BytesIO
 from pathlib import Path
@@ -91,8 +91,12 @@ def _opened(content: bytes | Path) -> Iterator[Content]:
             file.seek(0)
             yield file.read()
             return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
             yield mapped
+        finally:
+            with suppress(BufferError):  # an error on its way holds a part of it, and the mapping goes with that
+                mapped.close()
 
 
 class OpenContent:

@@ -6,6 +6,7 @@ Everything here runs on the store's one thread. What each table's state means af
 import errno
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,14 +14,17 @@ from pathlib import Path
 from typing import Self
 
 import apsw
+import structlog
 
 from gateway.database import WrongLayout, open_encrypted
-from gateway.mailbox.errors import StoreDamaged, StoreFull, StoreLocked
+from gateway.mailbox.errors import StoreDamaged, StoreError, StoreFull, StoreLocked
 from gateway.mailbox.model import Change
 from gateway.mailbox.params import KIB, PAGE_CACHE
 from gateway.mailbox.schema import FIRST_MAILBOXES, SCHEMA, SCHEMA_VERSION, UIDVALIDITY_SETTING, UPGRADES
 from gateway.mailbox.sealed import SealedDirectory
 from p2pcore.crypto.files import sync_directory
+
+log = structlog.get_logger("mailbox")
 
 
 @dataclass(slots=True)
@@ -47,7 +51,10 @@ class Database:
 
     @classmethod
     def open(cls, directory: Path, key: bytes, now: int) -> Self:
-        """Open or make the store (see MailStore.open); `now` in Unix seconds seeds UIDVALIDITY of a new one."""
+        """Open or make the store (see MailStore.open); `now` in Unix seconds seeds UIDVALIDITY of a new one.
+
+        Content files beside a new one are of a database that is gone: they are kept, in a directory of their own.
+        """
         if len(key) != 32:
             raise ValueError(f"the store's key has {len(key)} octets, not 32")
         files = SealedDirectory(_made(directory / "messages"))
@@ -55,7 +62,7 @@ class Database:
         try:
             with _translated():
                 connection = open_encrypted(
-                    directory / "mail.db", key, SCHEMA_VERSION, lambda created: _create(created, now), UPGRADES
+                    directory / "mail.db", key, SCHEMA_VERSION, lambda created: _create(created, files, now), UPGRADES
                 )
                 connection.pragma("cache_size", -PAGE_CACHE // KIB)
                 kept = {name for (name,) in connection.execute("SELECT file FROM contents WHERE file NOT NULL")}
@@ -90,7 +97,7 @@ class Database:
                 yield transaction
                 if transaction.written:
                     self.files.sync()
-                self.connection.execute("COMMIT")
+                self._commit(transaction)
             except BaseException:
                 if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
@@ -100,6 +107,14 @@ class Database:
             self.files.remove(transaction.freed)
         else:
             self.held_back += transaction.freed
+
+    def _commit(self, transaction: Transaction) -> None:
+        """Commit; where the log's fsync fails, the next open may find the rows all the same, so their files stay."""
+        try:
+            self.connection.execute("COMMIT")
+        except apsw.IOError:
+            transaction.written.clear()
+            raise
 
 
 def _made(directory: Path) -> Path:
@@ -121,8 +136,13 @@ def _locked(directory: Path) -> int:
     return lock
 
 
-def _create(connection: apsw.Connection, now: int) -> None:
-    """Tables and first mailboxes; `now` in Unix seconds seeds UIDVALIDITY."""
+def _create(connection: apsw.Connection, files: SealedDirectory, now: int) -> None:
+    """Tables and first mailboxes; `now` in Unix seconds seeds UIDVALIDITY. Raises OSError."""
+    if os.listdir(files.path):
+        kept = files.path.with_name(f"{files.path.name}-{now}-{secrets.token_hex(4)}")
+        log.warning("contents without their database", kept=str(kept), remedy="needed where mail.db is put back")
+        files.path.rename(kept)
+        _made(files.path)
     connection.execute(SCHEMA)
     for layout in sorted(UPGRADES):
         connection.execute(UPGRADES[layout])
@@ -143,6 +163,8 @@ def _translated() -> Iterator[None]:
         yield
     except apsw.FullError as error:
         raise StoreFull("no room on the mail store's disk") from error
+    except apsw.IOError as error:
+        raise StoreError("the mail store's disk cannot be read or written") from error
     except WrongLayout as error:
         raise StoreDamaged(str(error)) from error
     except (apsw.NotADBError, apsw.CorruptError) as error:

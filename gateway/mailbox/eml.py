@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from gateway.mailbox.flags import canonical
-from gateway.mailbox.portable import MOST_MESSAGE, NotPortable, Outside
+from gateway.mailbox.model import shown_time
+from gateway.mailbox.portable import NotPortable, Outside, read_file
 
 SUFFIX: Final = ".eml"
 LIST: Final = "messages.jsonl"
@@ -37,15 +38,14 @@ def files(directory: Path) -> list[Path]:
 
 
 def read(directory: Path, skipped: list[str]) -> Iterator[tuple[Outside, int]]:
-    """Every message, with the number read so far; too large ones go to `skipped`. Raises OSError, NotPortable."""
+    """Every message, with the number read so far; those left out go to `skipped`. Raises OSError, NotPortable."""
     about = _listing(directory)
     for number, path in enumerate(files(directory), 1):
-        status = path.stat()
-        if status.st_size > MOST_MESSAGE:
-            skipped.append(f"{path}: has {status.st_size} octets, more than {MOST_MESSAGE}")
+        file = read_file(path, skipped)
+        if file is None:
             continue
-        flags, date, zone = about.get(path.name, (frozenset(), max(int(status.st_mtime), 0), 0))
-        yield Outside(path.read_bytes(), flags, date, zone), number
+        flags, date, zone = about.get(path.name, (frozenset(), file[1], 0))
+        yield Outside(file[0], flags, date, zone), number
 
 
 def _listing(directory: Path) -> dict[str, tuple[frozenset[str], int, int]]:
@@ -57,7 +57,10 @@ def _listing(directory: Path) -> dict[str, tuple[frozenset[str], int, int]]:
             try:
                 one = json.loads(line)
                 flags = canonical(frozenset(str(flag) for flag in one["flags"]))
-                found[str(one["file"])] = (flags, int(one["internal_date"]), int(one["zone"]))
+                name, date, zone = str(one["file"]), int(one["internal_date"]), int(one["zone"])
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise NotPortable(f"{path}: not a list of messages: {error}") from error
+            if shown_time(date, zone) is None:
+                raise NotPortable(f"{path}: not a list of messages: {name} has no date: {date}, {zone}")
+            found[name] = (flags, date, zone)
     return found

@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.mailbox.flags import canonical
 from gateway.mailbox.model import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, SYSTEM_FLAGS
-from gateway.mailbox.portable import MOST_MESSAGE, NotPortable, Outside
+from gateway.mailbox.portable import NotPortable, Outside, read_file
 
 KEYWORDS: Final = "dovecot-keywords"
 _LETTERS: Final = {"D": DRAFT, "F": FLAGGED, "R": ANSWERED, "S": SEEN, "T": DELETED}
@@ -67,22 +67,21 @@ def files(directory: Path) -> list[Path]:
         for entry in os.scandir(directory / part)
         if entry.is_file(follow_symlinks=False) and not entry.name.startswith(".")
     ]
-    return sorted(found, key=lambda path: [int(word) if word.isdigit() else 0 for word in path.name.split(".")[:2]])
+    return sorted(found, key=lambda path: [int(word) if word.isdecimal() else 0 for word in path.name.split(".")[:2]])
 
 
 def read(directory: Path, skipped: list[str]) -> Iterator[tuple[Outside, int]]:
-    """Every message, with the number read so far; too large ones go to `skipped`. Raises OSError, NotPortable."""
+    """Every message, with the number read so far; those left out go to `skipped`. Raises OSError, NotPortable."""
     keywords = _keywords(directory)
     for number, path in enumerate(files(directory), 1):
-        status = path.stat()
-        if status.st_size > MOST_MESSAGE:
-            skipped.append(f"{path}: has {status.st_size} octets, more than {MOST_MESSAGE}")
+        file = read_file(path, skipped)
+        if file is None:
             continue
-        octets = path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        octets = file[0].replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         letters = path.name.rpartition(":2,")[2] if ":2," in path.name else ""
         flags = {_LETTERS[letter] for letter in letters if letter in _LETTERS}
         flags |= {keywords[letter] for letter in letters if letter in keywords}
-        yield Outside(octets, canonical(frozenset(flags)), max(int(status.st_mtime), 0), 0), number
+        yield Outside(octets, canonical(frozenset(flags)), file[1], 0), number
 
 
 def _keywords(directory: Path) -> dict[str, str]:

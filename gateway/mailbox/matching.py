@@ -7,14 +7,13 @@ index, some rows are judged, a text is looked for in a piece of a message.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from gateway.mailbox import mailboxes
 from gateway.mailbox.database import Database
 from gateway.mailbox.examined import Examined, examined
 from gateway.mailbox.indexing import Candidates, text_keys
-from gateway.mailbox.model import MessageRow
+from gateway.mailbox.model import EPOCH, MessageRow, shown_time
 from gateway.mailbox.params import SEARCH_OCTETS, SEARCH_SLICE
 from gateway.mailbox.rows import rows, uid_list
 from gateway.mailbox.search import (
@@ -224,7 +223,7 @@ def _row_key(key: SearchKey, row: MessageRow) -> bool:
             return row.modseq >= n
         case Date():
             # RFC 9051 §6.4.4 disregards time and zone: the day is the one that INTERNALDATE shows.
-            shown = datetime.fromtimestamp(row.internal_date + row.zone * 60, UTC)
+            shown = shown_time(row.internal_date, row.zone) or EPOCH
             return _by_day(key, shown.toordinal())
     raise TypeError(f"not a search key: {key!r}")
 

@@ -15,7 +15,8 @@ from time import asctime, gmtime
 from typing import BinaryIO, Final
 
 from gateway.mailbox.flags import canonical
-from gateway.mailbox.model import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, SYSTEM_FLAGS
+from gateway.mailbox.model import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, SYSTEM_FLAGS, shown_time
+from gateway.mailbox.params import MAX_KEYWORD, MAX_KEYWORDS
 from gateway.mailbox.portable import MOST_MESSAGE, Outside
 
 SUFFIX: Final = ".mbox"
@@ -27,9 +28,10 @@ _TO_QUOTE = re.compile(rb"^(?=>*From )", re.MULTILINE)
 _QUOTED = re.compile(rb">+From ")
 _OURS = re.compile(
     rb"Status: ([RO]*)\r?\nX-Status: ([AFDT]*)\r?\nX-Keywords: ?([!-~ ]*)\r?\n"
-    rb"X-Internal-Date: (\d{1,12}) (-?\d{1,4})\r?\n"
+    rb"X-Internal-Date: (-?\d{1,12}) (-?\d{1,4})\r?\n"
 )
 _THEIRS = re.compile(rb"^(X-Status|Status|X-Keywords):[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_KEYWORD = re.compile(rf"[!#-'+-\[\]^-z|~$]{{1,{MAX_KEYWORD}}}")
 _LETTERS: Final = {"A": ANSWERED, "F": FLAGGED, "D": DELETED, "T": DRAFT}
 _LINE: Final = 1 << 20  # octets read at a time; a longer line comes in pieces
 
@@ -82,7 +84,7 @@ def _message(
         lines.pop()  # the empty line before the next separator
     octets = b"".join(lines)
     ours = _OURS.match(octets)
-    if ours is not None:
+    if ours is not None and shown_time(int(ours[4]), int(ours[5])) is not None:
         flags = _flags(ours[1] + ours[2], ours[3])
         date, zone, octets = int(ours[4]), int(ours[5]), octets[ours.end() :]
     else:
@@ -97,8 +99,9 @@ def _flags(letters: bytes, keywords: bytes) -> frozenset[str]:
     found = {flag for letter, flag in _LETTERS.items() if letter.encode() in letters}
     if b"R" in letters:
         found.add(SEEN)
-    words = keywords.decode("ascii", "replace").split()
-    return canonical(frozenset(found | {word for word in words if re.fullmatch(r"[!#-'+-\[\]^-z|~$]+", word)}))
+    words = [word for word in keywords.decode("ascii", "replace").split() if _KEYWORD.fullmatch(word)]
+    # A message of another program may have the field from its author: what is beyond the limits is passed over.
+    return canonical(frozenset(found.union(words[: MAX_KEYWORDS - len(SYSTEM_FLAGS)])))
 
 
 def _date(dated: re.Match[bytes] | None) -> int:

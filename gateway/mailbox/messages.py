@@ -41,15 +41,16 @@ def count_from(database: Database, mailbox_id: int, uid: int) -> int:
 def append(transaction: Transaction, name: str, items: Sequence[NewMessage]) -> tuple[int, tuple[int, ...]]:
     """See MailStore.append_many."""
     mailbox = mailboxes.by_name(transaction.database, name)
-    placed, copies = [], list[Held]()
+    own = own_copies.uids(transaction, mailbox)
+    placed, copies = [], dict[int, Held]()
     for item in items:
-        its_copies = own_copies.superseded(transaction, mailbox, item)
-        copies += its_copies
+        its_copies = own_copies.superseded(transaction, mailbox, item, own)
+        copies |= {copy.uid: copy for copy in its_copies}  # two items may be of one Message-ID
         its_flags = canonical(item.flags.union(*(copy.placed.flags for copy in its_copies)) - {own_copies.OWN_COPY})
         content_id, size = contents.insert(transaction, item.content)
         placed.append(Placed(content_id, size, its_flags, item.internal_date, item.zone))
     uids = place(transaction, mailbox.id, placed)
-    own_copies.give_way(transaction, mailbox, copies)
+    own_copies.give_way(transaction, mailbox, list(copies.values()))
     return mailbox.uidvalidity, uids
 
 

@@ -1,6 +1,7 @@
 """The store's vocabulary: plain immutable values that IMAP and the synchroniser share."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,23 @@ class Mailbox:
     unseen: int
     deleted: int
     size: int  # octets of all messages (RFC 8438)
+
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+"""What INTERNALDATE says where `shown_time` has nothing."""
+
+
+def shown_time(internal_date: int, zone: int) -> datetime | None:
+    """What a clock in the zone (minutes east) showed then (Unix seconds), as INTERNALDATE says it.
+
+    None where it can say no such date: a year has four digits, a zone less than a day.
+    """
+    if abs(zone) >= 24 * 60:
+        return None
+    try:
+        return datetime.fromtimestamp(internal_date + zone * 60, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 class MessageRow(msgspec.Struct, frozen=True, gc=False):

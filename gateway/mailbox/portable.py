@@ -92,6 +92,22 @@ def name_of(path: str) -> str:
     return canonical(DELIMITER.join(filter(None, text.split(DELIMITER))) or "_")
 
 
+def read_file(path: Path, skipped: list[str]) -> tuple[bytes, int] | None:
+    """A message's file: its octets and its time (Unix seconds).
+
+    None where it is too large, or cannot be read (another program has just renamed it): `skipped` says so.
+    """
+    try:
+        status = path.stat()
+        if status.st_size > MOST_MESSAGE:
+            skipped.append(f"{path}: has {status.st_size} octets, more than {MOST_MESSAGE}")
+            return None
+        return path.read_bytes(), status.st_mtime_ns // 10**9
+    except OSError as error:
+        skipped.append(f"{path}: {error.strerror}")
+        return None
+
+
 def special_use_of(name: str) -> str | None:
     """What a mailbox of another program with this name is for, as far as its name tells."""
     return _USUAL.get(name.casefold().removeprefix("inbox/"))

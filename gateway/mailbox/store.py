@@ -8,6 +8,7 @@ returns, and is either done whole or not at all:
 |--------------------------------------------|-------------------------------|-------------------------------|
 | sealed file partly written, no row         | append, file_incoming         | an orphan; open() removes it  |
 | file and directory fsynced, no row         | the same, before the commit   | an orphan; open() removes it  |
+| the same, a commit whose fsync failed      | the same, on a failing disk   | all or nothing: open() sees   |
 | row committed (WAL fsynced)                | one commit per call           | all of it, counters included  |
 | last row of a content gone, file there     | expunge, delete               | an orphan; open() removes it  |
 | content shared by several rows             | copy                          | `refs`, in the same commit    |

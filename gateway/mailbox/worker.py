@@ -118,10 +118,11 @@ class Worker:
                     group.append(write)
                     write.value = write.work(transaction)
         except Exception as error:  # noqa: BLE001 (each call gets its own)
-            if len(group) == 1:
-                group[0].error = error
-            else:
+            if len(group) > 1:
                 self._commit_each(group)
+            else:  # it failed by itself; or no transaction was to be had, by none of those that wait
+                for write in group or list(self._next_writes()):
+                    write.error = error
         else:
             self._publish(transaction)
 

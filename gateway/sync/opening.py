@@ -7,7 +7,7 @@ import structlog
 
 from p2pcore.crypto.keys import HpkeKey
 from p2pcore.crypto.notifications import open_notification
-from p2pcore.errors import Refused
+from p2pcore.errors import Malformed, Refused
 from p2pcore.mail.read import ReceivedEntry
 from p2pcore.records import Notification
 
@@ -31,6 +31,8 @@ def open_entries(
         statement = entry.statement
         try:
             notification = open_notification(statement.notification, keys, statement.inbox_key, statement.signer)
+            if notification.received > statement.expires:  # which nodes bound; a year beyond 9999 has no date
+                raise Malformed("its time of reception is after its own expiry")
         except Refused as failure:
             # Not acknowledged: a recovered key may open it, else it goes when it expires.
             log.warning("entry does not open", entry=entry.identity.hex(), error=str(failure))

@@ -9,7 +9,7 @@ import pytest
 from gateway import accounts
 from gateway.accounts import Accounts
 from gateway.administration import administer
-from gateway.errors import ConfigurationError, OperatorError
+from gateway.errors import AccountClosed, ConfigurationError, OperatorError
 from gateway.mailbox.store import MailStore
 from gateway.site import Site
 from p2pcore.crypto.passwords import ScramVerifier, hash_password
@@ -67,8 +67,44 @@ async def test_closed_while_logging_in(opened: Accounts) -> None:
     login = asyncio.create_task(opened.authenticate(ALICE, PASSWORD))
     await asyncio.sleep(0)  # the password is being checked in a thread
     await opened.close(ALICE)
-    assert await login is None
+    with pytest.raises(AccountClosed):
+        await login
     await opened.close(ALICE)  # once more does nothing
+
+
+async def test_an_account_that_is_closed_for_now(alice: Site, opened: Accounts) -> None:
+    """Her password is right and said to be so, another is wrong; forgotten, both are; open again, she has her store."""
+    verifier = opened.verifier(ALICE)
+    await opened.close(ALICE)
+    for name in (ALICE, "Alice"):
+        with pytest.raises(AccountClosed):
+            await opened.authenticate(name, PASSWORD)
+    with pytest.raises(AccountClosed):
+        await opened.authenticate_sender(ALICE, PASSWORD)
+    assert await opened.authenticate(ALICE, "wrong") is None
+    assert opened.verifier(ALICE) is verifier
+    with pytest.raises(AccountClosed):
+        opened.proven(ALICE, verifier)
+    accounts.set_password(alice.account_directory(ALICE), "another password")
+    await opened.reload_password(ALICE)
+    assert await opened.authenticate(ALICE, PASSWORD) is None
+    account = await opened.open(ALICE)
+    assert await opened.authenticate(ALICE, "another password") is account.store
+    await opened.close(ALICE)
+    opened.forget(ALICE)
+    assert await opened.authenticate(ALICE, "another password") is None
+
+
+async def test_an_account_that_does_not_open_is_closed(alice: Site) -> None:
+    """Its owner is not asked for another password."""
+    (alice.account_directory(ALICE) / "mailbox.key").write_bytes(bytes(32))
+    directory = alice.account_directory(ALICE) / "mailbox"
+    await (await MailStore.open(directory, b"k" * 32)).close()
+    opened = Accounts(alice)
+    with pytest.raises(ConfigurationError):
+        await opened.open(ALICE)
+    with pytest.raises(AccountClosed):
+        await opened.authenticate(ALICE, PASSWORD)
 
 
 @pytest.mark.parametrize("name", ["identity", "password", "mailbox.key"])

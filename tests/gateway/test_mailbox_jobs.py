@@ -111,6 +111,16 @@ async def test_export_import_repair(hers: Site, tmp_path: Path, up: bool) -> Non
             await done(hers, "restore", path=tmp_path / "out")
 
 
+@pytest.mark.parametrize(("directory", "file"), [("mailbox", "mail.db"), ("outbox", "outbox.db")])
+async def test_a_damaged_store_is_named(hers: Site, directory: str, file: str) -> None:
+    """Which of an account's stores cannot be opened is said first."""
+    damaged = hers.account_directory(ALICE) / directory
+    (damaged / file).write_bytes(b"rubbish" * 2_000)
+    with pytest.raises(OperatorError) as refused:
+        await done(hers, "check")
+    assert str(refused.value).startswith(f"{damaged}: ")
+
+
 @pytest.mark.parametrize(
     ("about", "said"),
     [
@@ -129,6 +139,23 @@ async def test_what_is_no_backup(hers: Site, tmp_path: Path, about: str | None, 
     with pytest.raises(OperatorError) as refused:
         await done(hers, "restore", path=tmp_path / "backup")
     assert str(refused.value) == f"{tmp_path}/backup: is no backup of `p2pmail mailbox backup`: {said}"
+
+
+@pytest.mark.parametrize("part", ["mailbox/mail.db", "outbox/outbox.db"])
+@pytest.mark.parametrize("left", [None, 0, 1, 4096, 40_000])
+async def test_a_backup_that_is_not_whole(hers: Site, tmp_path: Path, part: str, left: int | None) -> None:
+    """What was copied in part is not restored: an empty store would take the place of hers."""
+    await done(hers, "backup", path=tmp_path / "backup")
+    database = tmp_path / "backup" / part
+    database.write_bytes(database.read_bytes()[:left])
+    if left is None:
+        database.unlink()
+    with pytest.raises(OperatorError, match=f"{part}: "):
+        await done(hers, "restore", path=tmp_path / "backup")
+    async with mailbox_jobs.opened_here(hers, ALICE) as account:
+        assert (await account.store.counts())[1] == 1
+        assert account.outbox is not None
+        assert len(await account.outbox.read(rows.messages)) == 1
 
 
 async def test_a_backup_is_sealed_to_its_user(hers: Site, tmp_path: Path) -> None:
@@ -174,6 +201,25 @@ async def test_killed_while_a_restore_is_moved_in(hers: Site, tmp_path: Path, st
     assert not (directory / "restored").exists()
     kept = {path.name for replaced in directory.glob("replaced-*") for path in replaced.iterdir()}
     assert kept == {"mailbox", "outbox"}
+
+
+@asynccontextmanager
+async def _not_closed(_: str) -> AsyncIterator[None]:
+    yield
+
+
+async def test_jobs_that_ended_are_remembered(hers: Site, tmp_path: Path) -> None:
+    """Whoever follows a job hears its end, although others were begun since: of MOST_JOBS, not of fewer."""
+    jobs = mailbox_jobs.MailboxJobs(hers, lambda address: mailbox_jobs.opened_here(hers, address), _not_closed)
+    names = []
+    for number in range(mailbox_jobs.MOST_JOBS + 1):
+        names.append(await jobs.begin({"operation": "backup", "address": ALICE, "path": str(tmp_path / str(number))}))
+        while not (await jobs.follow({"job": names[-1]}))["ended"]:
+            pass
+    with pytest.raises(OperatorError, match="not known any more"):
+        await jobs.follow({"job": names[0]})
+    for name in names[1:]:
+        assert (await jobs.follow({"job": name}))["exit_code"] == 0
 
 
 async def test_unknown(hers: Site, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from gateway.imap.resync import known_ranges, vanished, vanished_responses
 from gateway.imap.sequence_sets import SequenceSet
 from gateway.imap.session import Done, Session
 from gateway.mail.structure import STRUCTURED
-from gateway.mailbox.errors import NoSuchMessage
-from gateway.mailbox.model import SEEN, MessageRow
+from gateway.mailbox.errors import NoSuchMessage, StoreDamaged, StoreFull, TooLarge
+from gateway.mailbox.model import SEEN, FlagsChanged, MessageRow
 from gateway.mailbox.params import CONTENT_IN_ROW
 
 
@@ -94,9 +94,9 @@ class Fetch:
         session.tell_keywords()
         view, channel = session.selection.view, session.channel
         numbered = view.numbered(uids)
-        if Item.FLAGS in self.plan.items:
-            view.told_flags(uids)
         if not self.plan.needs_store:
+            if Item.FLAGS in self.plan.items:
+                view.told_flags(uids)
             channel.write(responses_of_rows(self.plan.items, view, numbered))
             outcome.missing = outcome.missing or len(numbered) < len(uids)
             return
@@ -107,11 +107,14 @@ class Fetch:
         held = 0
         for seq, row in numbered:
             structure = structures.get(row.uid)
+            its_plan = plan_seen_now if row.uid in seen_now else plan
             try:
-                line = (plan_seen_now if row.uid in seen_now else plan).response(view, seq, row, structure)
+                line = its_plan.response(view, seq, row, structure)
             except NoSuchMessage:
                 continue
             if line is not None:
+                if Item.FLAGS in its_plan.items:
+                    view.told_flags((row.uid,))
                 answered += 1
                 lines.append(line)
                 held += len(line)
@@ -120,8 +123,8 @@ class Fetch:
                 lines.clear()
                 held = 0
             if line is None:
-                items = (plan_seen_now if row.uid in seen_now else plan).items
-                answered += await self._read_and_send(FetchResponse(session, row.uid, structure), items, outcome)
+                response = FetchResponse(session, row.uid, structure)
+                answered += await self._read_and_send(response, its_plan.items, outcome)
             if not held:
                 await channel.flush(params.FLUSH_ABOVE)
         channel.write(b"".join(lines))
@@ -135,6 +138,8 @@ class Fetch:
             return False
         except No as refusal:
             outcome.refusal = refusal
+        except StoreDamaged as damage:
+            outcome.refusal = No(str(damage), damage.code)
         return True
 
     def _with_flags(self, session: Session) -> Plan:
@@ -143,23 +148,29 @@ class Fetch:
         return self.plan.telling((*told, Item.UID) if session.qresync else told)
 
     async def _mark_seen(self, session: Session, uids: Sequence[int]) -> frozenset[int]:
-        """Set \\Seen where reading a body does that; returns the messages that did not have it."""
+        """Set \\Seen where reading a body does that; returns the messages that did not have it.
+
+        Where it cannot be set (a full disk, a message with all the flags it may have) they are read without.
+        """
         selection = session.selection
         if not self.plan.reads_body or selection.read_only:  # RFC 3501 §6.3.2: EXAMINE changes nothing
             return frozenset()
         unseen = [uid for uid in uids if SEEN not in selection.view.rows[uid].flags]
         if not unseen:
             return frozenset()
-        result = await session.store.store_flags(selection.mailbox.id, unseen, "add", frozenset({SEEN}))
-        for row in result.changed:
-            selection.view.told(row)
+        try:
+            result = await session.store.store_flags(selection.mailbox.id, unseen, "add", frozenset({SEEN}))
+        except (StoreFull, TooLarge):
+            return frozenset()
+        # told by the message's response, or at the command's end where it gets none
+        selection.view.absorb(map(FlagsChanged, result.changed))
         return frozenset(row.uid for row in result.changed)
 
 
 @dataclass(slots=True)
 class _Outcome:
     missing: bool = False  # some message is gone
-    refusal: No | None = None  # some message cannot be given in the form that was asked for
+    refusal: No | None = None  # some message cannot be given in the form that was asked for, or is damaged
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gateway.errors import AccountClosed
 from gateway.imap.params import ImapLimits
 from gateway.imap.server import ImapServer
 from gateway.mailbox.store import MailStore
@@ -64,14 +65,17 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 class TwoAccounts:
-    """alice and bob, each with a store of her or his own."""
+    """alice and bob, each with a store of her or his own, but for those in `closed`."""
 
     def __init__(self, alice: MailStore, bob: MailStore) -> None:
         self._stores = {("alice", "secret"): alice, ("bob", "hunter2"): bob}
         self._by_user = {"alice": alice, "bob": bob}
         self._verifiers = {user: ScramVerifier.of(word, b"salt" * 4, 4_096) for user, word in self._stores}
+        self.closed: set[str] = set()
 
     async def authenticate(self, user: str, password: str) -> MailStore | None:
+        if user in self.closed and (user, password) in self._stores:
+            raise AccountClosed(user)
         return self._stores.get((user.removesuffix("@example.org"), password))
 
     scram = True
@@ -83,6 +87,8 @@ class TwoAccounts:
         return self._verifiers.get(user) or ScramVerifier.decoy(user, b"secret")
 
     def proven(self, user: str, verifier: ScramVerifier) -> MailStore | None:
+        if user in self.closed and self._verifiers.get(user) is verifier:
+            raise AccountClosed(user)
         return self._by_user.get(user) if self._verifiers.get(user) is verifier else None
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -148,3 +149,31 @@ async def test_usual_fields(site: Site, names: bytes) -> None:
 def _forget_fields(transaction: Transaction) -> None:
     """As in a store that was filled before there were any."""
     transaction.connection.execute("DELETE FROM usual_fields WHERE content_id IN (SELECT min(id) FROM contents)")
+
+
+@pytest.mark.parametrize("items", ["BINARY[1]", "(FLAGS BINARY[1])", "(FLAGS BODY.PEEK[TEXT] BINARY[1])"])
+async def test_seen_is_told_of_a_message_that_is_refused(site: Site, items: str) -> None:
+    """A part cannot be decoded, and its message has \\Seen by then: the reader hears of that all the same."""
+    await site.alice.append("INBOX", b"Content-Transfer-Encoding: x-uuencode\r\n\r\nx\r\n", [], 0, 0)
+    await site.alice.append("INBOX", b"\r\ny\r\n", [], 0, 0)
+    client = await site.client(select="INBOX")
+    untagged, tagged = await client.command(f"FETCH 1:2 {items}")
+    assert tagged.startswith(b"NO [UNKNOWN-CTE]")
+    assert untagged[0].startswith(b"* 2 FETCH (")
+    assert untagged[1:] == [b"* 1 FETCH (UID 1 FLAGS (\\Recent \\Seen))"]
+    assert await client.ok("NOOP") == []
+
+
+async def test_a_damaged_message_holds_up_no_other(site: Site, tmp_path: Path) -> None:
+    """The others come, and the command says that one did not (RFC 5530: CORRUPTION)."""
+    files, large = tmp_path / "alice/messages", b"\r\n" + b"x" * 100_000
+    await site.alice.append("INBOX", large, [], 0, 0)
+    first = set(files.iterdir())
+    await site.alice.append("INBOX", large, [], 0, 0)
+    (second,) = set(files.iterdir()) - first
+    await site.alice.append("INBOX", large, [], 0, 0)
+    second.unlink()
+    client = await site.client(select="INBOX")
+    untagged, tagged = await client.command("FETCH 1:3 BODY.PEEK[]")
+    assert tagged.startswith(b"NO [CORRUPTION] ")
+    assert [answer.partition(b" {")[0] for answer in untagged] == [b"* 1 FETCH (BODY[]", b"* 3 FETCH (BODY[]"]

@@ -111,6 +111,19 @@ async def test_logging_in(site: Site) -> None:
     assert await client.ok("SELECT INBOX")
 
 
+async def test_an_account_that_is_closed_for_now(site: Site) -> None:
+    """Who knows the password is not told that it is wrong (RFC 5530: UNAVAILABLE), nor made to wait for it."""
+    site.server._accounts.closed.add("alice")  # type: ignore[attr-defined]  # the test's
+    client = await site.client(login=False)
+    for _ in range(3):
+        for answer in (await log_in(client, b"alice", b"secret"), (await client.command("LOGIN alice secret"))[1]):
+            assert answer.startswith(b"NO [UNAVAILABLE] ")
+            assert answer.endswith(b"your mail is closed for now; try again later")
+    assert site.server.login_delays.wait("127.0.0.1", "alice") == 0
+    assert (await log_in(client, b"alice", b"wrong")).startswith(b"NO [AUTHENTICATIONFAILED] ")
+    assert (await log_in(client, b"bob", b"hunter2")).startswith(b"OK ")
+
+
 @pytest.mark.parametrize("user", [b"alice", b"nobody"])
 async def test_refused_as_an_unknown_name_is(site: Site, user: bytes) -> None:
     """A wrong password and an unknown name are answered alike, and the third failure ends the connection."""

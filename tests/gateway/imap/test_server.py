@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.imap import params
 from gateway.imap.params import ImapLimits
@@ -18,6 +19,7 @@ from gateway.imap.server import ImapServer
 from gateway.login_delays import FREE_FAILURES
 from gateway.mailbox import expunged, messages
 from gateway.mailbox.contents import OpenContent
+from gateway.mailbox.errors import StoreDamaged
 from gateway.mailbox.model import DELETED, NewMessage
 from gateway.mailbox.store import MailStore
 from p2pcore.endpoint import Endpoint
@@ -299,23 +301,40 @@ async def test_message_expunged_while_it_is_sent(site: Site, monkeypatch: pytest
 
 
 async def test_message_damaged_in_the_middle(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A response that cannot be ended breaks the connection; nothing else is said into a literal."""
+    """A response that cannot be ended breaks the connection, as the log says; nothing else is said into a literal."""
     client = await site.client(select="INBOX")
     await client.append("INBOX", LARGE)
     read = OpenContent.read
 
     def once(self: OpenContent, offset: int, length: int | None) -> bytes:
         if offset > 600_000:
-            raise ZeroDivisionError
+            raise StoreDamaged("a sealed file is damaged")
         return read(self, offset, length)
 
     monkeypatch.setattr(OpenContent, "read", once)
-    client.send(b"a FETCH 1 BODY[]\r\n")
-    try:
-        heard = await client.reader.read(-1)
-    except ConnectionResetError:
-        return
+    with capture_logs() as logs:
+        client.send(b"a FETCH 1 BODY[]\r\n")
+        heard = b"}\r\n"
+        with suppress(ConnectionResetError):
+            heard = await client.reader.read(-1)
     assert LARGE.startswith(heard.partition(b"}\r\n")[2])
+    (said,) = (log for log in logs if log["log_level"] == "error")
+    assert said["error"] == "StoreDamaged: a sealed file is damaged"
+    assert (said["mailbox"], said["uid"]) == ("INBOX", 1)
+
+
+async def test_client_that_goes_in_the_middle(site: Site) -> None:
+    """Who breaks a long response off is told from a message that cannot be read."""
+    client = await site.client(select="INBOX")
+    await client.append("INBOX", LARGE * 8)
+    with capture_logs() as logs:
+        client.send(b"a FETCH 1 BODY[]\r\n")
+        await client.reader.readline()
+        client.writer.transport.abort()
+        while not any(log["event"] == "imap connection lost" for log in logs):  # noqa: ASYNC110 (nobody else is told)
+            await asyncio.sleep(0)
+    assert "the client has gone" in [log.get("error") for log in logs]
+    assert not [log for log in logs if log["log_level"] == "error"]
 
 
 async def test_password_is_not_taken_in_clear_from_elsewhere(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,24 @@
 """What is still there after SIGKILL, a restart, another process, another key."""
 
 import asyncio
+import errno
 import os
 import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
-from gateway.mailbox.errors import StoreDamaged, StoreFull, StoreLocked
+from gateway.mailbox import messages
+from gateway.mailbox.database import Database
+from gateway.mailbox.errors import StoreDamaged, StoreError, StoreFull, StoreLocked
 from gateway.mailbox.model import NewMessage
 from gateway.mailbox.store import MailStore
+from p2pcore.crypto.streams import SegmentWriter
 from tests.gateway.mailbox.conftest import check_counters
 
 ROOT = Path(__file__).parents[3]
@@ -223,3 +229,66 @@ async def test_missing_content_file(tmp_path: Path, key: bytes) -> None:
     assert await store.read(1, 1, 0, 14) == b"Subject: s\r\n\r\n"
     assert await store.read(1, 2) == b"y"
     await store.close()
+
+
+async def test_full_disk_under_a_content_file(tmp_path: Path, key: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that comes as a file is refused with the same words where there is no room (OVERQUOTA)."""
+    store = await MailStore.open(tmp_path / "account", key)
+    content = tmp_path / "content"
+    content.write_bytes(b"Subject: s\r\n\r\n" + b"x" * 100_000)
+
+    def full(self: object, data: memoryview) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SegmentWriter, "write", full)
+    with pytest.raises(StoreFull):
+        await store.append("INBOX", content, [], 0, 0)
+    await store.close()
+
+
+async def test_database_gone(tmp_path: Path, key: bytes) -> None:
+    """Where an empty store is begun in place of one whose database is missing, the contents are kept for that."""
+    store = await MailStore.open(tmp_path, key)
+    await store.append("INBOX", b"Subject: s\r\n\r\n" + b"x" * 100_000, [], 0, 0)
+    await store.close()
+    (tmp_path / "mail.db").rename(tmp_path / "found again")
+    store = await MailStore.open(tmp_path, key, clock=lambda: 5)
+    assert await store.counts() == (6, 0)
+    await store.close()
+    (kept,) = (name for name in os.listdir(tmp_path) if name.startswith("messages-5-"))
+    (tmp_path / "messages").rmdir()
+    (tmp_path / kept).rename(tmp_path / "messages")
+    (tmp_path / "found again").rename(tmp_path / "mail.db")
+    store = await MailStore.open(tmp_path, key)
+    assert await store.read(1, 1, 14, 5) == b"xxxxx"
+    await store.close()
+
+
+class FailsToSync:
+    """A connection whose commits reach the disk, and yet are said to have failed: of the fsync nobody knows."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, *bindings: Any) -> object:
+        result = self._connection.execute(sql, *bindings)
+        if sql == "COMMIT":
+            raise apsw.IOError("disk I/O error")
+        return result
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+
+def test_commit_that_failed_and_is_found_after_a_crash(tmp_path: Path, key: bytes) -> None:
+    """The file of a message whose commit may have reached the disk stays until the next open, which knows."""
+    database = Database.open(tmp_path, key, 0)
+    database.connection = FailsToSync(database.connection)  # type: ignore[assignment]
+    large = NewMessage(b"Subject: s\r\n\r\n" + b"x" * 100_000, frozenset(), 0, 0)
+    with pytest.raises(StoreError) as refusal, database.transaction() as transaction:
+        messages.append(transaction, "INBOX", [large])
+    assert refusal.value.code == "UNAVAILABLE"
+    database.close()
+    database = Database.open(tmp_path, key, 0)
+    assert messages.read(database, 1, 1, 14, 5) == b"xxxxx"
+    database.close()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mailbox import mbox
+from gateway.mailbox import eml, maildir, mbox
 from gateway.mailbox.export import export
 from gateway.mailbox.importing import import_into
 from gateway.mailbox.model import MessageRow
@@ -150,7 +150,7 @@ async def test_too_large_a_message_is_named(
     await store.append("INBOX", b"Subject: big\r\n\r\n" + b"x\r\n" * 500, [], 0, 0)
     await store.append("INBOX", MAIL, [], 1, 0)
     await export(store, tmp_path / "out", form, quiet)
-    monkeypatch.setattr(f"gateway.mailbox.{form}.MOST_MESSAGE", 400)
+    monkeypatch.setattr(f"gateway.mailbox.{'mbox' if form == 'mbox' else 'portable'}.MOST_MESSAGE", 400)
     other = await MailStore.open(tmp_path / "other", KEY)
     count, notes = await import_into(other, tmp_path / "out", form, quiet)
     assert (count, len(notes)) == (1, 1)
@@ -193,3 +193,62 @@ def test_any_mailbox_name(text: str) -> None:
     assert not {"..", ".", "", "cur", "new", "tmp"} & set(path.split("/"))
     if all(len(quote(level)) <= 200 for level in levels):
         assert name_of(path) == name
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_mail_of_before_1970(store: MailStore, tmp_path: Path, form: Format) -> None:
+    """A message that a client gave so old a date comes back as it was."""
+    await store.append("INBOX", MAIL, ["\\Seen"], -1_000_000, 0)
+    await export(store, tmp_path / "out", form, quiet)
+    other = await MailStore.open(tmp_path / "other", KEY)
+    assert await import_into(other, tmp_path / "out", form, quiet) == (1, [])
+    assert await _all(other) == await _all(store)
+    await other.close()
+
+
+async def test_keywords_beyond_the_limits(store: MailStore, tmp_path: Path) -> None:
+    """Whoever wrote the message may have written X-Keywords too: what is too much of it is passed over."""
+    words = b"k" * 300 + b" " + b" ".join(b"w%03d" % number for number in range(200))
+    (tmp_path / "a.mbox").write_bytes(
+        b"From a@b Mon Jan  1 00:00:00 2024\nX-Keywords: " + words + b"\nStatus: RO\n\nb\n\n"
+        b"From a@b Mon Jan  1 00:00:00 2024\nSubject: two\n\nb\n"
+    )
+    assert await import_into(store, tmp_path / "a.mbox", "mbox", quiet) == (2, [])
+    first, _ = (await _all(store))["a"]
+    assert {"\\Seen", "w000"} <= first[1]
+    assert not any(len(flag) > 255 for flag in first[1])
+
+
+async def test_dates_that_are_none(store: MailStore, tmp_path: Path) -> None:
+    """A list with a date that INTERNALDATE cannot say is refused; after a separator it is no date of ours."""
+    (tmp_path / "eml").mkdir()
+    (tmp_path / "eml" / "1.eml").write_bytes(MAIL)
+    (tmp_path / "eml" / "messages.jsonl").write_text(
+        f'{{"file": "1.eml", "flags": [], "internal_date": {10**18}, "zone": 0}}\n'
+    )
+    with pytest.raises(NotPortable, match="not a list of messages"):
+        await import_into(store, tmp_path / "eml", "eml", quiet)
+    (tmp_path / "a.mbox").write_bytes(
+        b"From a@b Thu Jan  1 00:00:05 1970\nStatus: RO\nX-Status: \nX-Keywords: \n"
+        b"X-Internal-Date: 999999999999 0\nSubject: one\n\nb\n"
+    )
+    assert await import_into(store, tmp_path / "a.mbox", "mbox", quiet) == (1, [])
+    assert [row.internal_date for row in (await store.snapshot("a")).messages] == [5]
+
+
+@pytest.mark.parametrize("form", ["maildir", "eml"])
+async def test_a_file_that_cannot_be_read(
+    store: MailStore, tmp_path: Path, form: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that another program has just renamed or removed is named, and the others come in."""
+    directory = tmp_path / "in" / "cur" if form == "maildir" else tmp_path / "in"
+    directory.mkdir(parents=True)
+    for number in range(3):
+        (directory / f"{number}.eml").write_bytes(MAIL)
+    module = {"maildir": maildir, "eml": eml}[form]
+    found = module.files(tmp_path / "in")
+    monkeypatch.setattr(module, "files", lambda _: found)
+    found[1].unlink()
+    imported, notes = await import_into(store, tmp_path / "in", form, quiet)
+    assert imported == 2
+    assert notes == [f"{found[1]}: No such file or directory"]

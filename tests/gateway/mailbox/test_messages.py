@@ -8,6 +8,7 @@ import pytest
 
 from gateway.mailbox.errors import NoSuchMailbox, NoSuchMessage, TooLarge
 from gateway.mailbox.model import NewMessage
+from gateway.mailbox.own_copies import OWN_COPY
 from gateway.mailbox.params import CONTENT_IN_ROW
 from gateway.mailbox.store import MailStore
 from p2pcore.crypto.streams import FILE_SEGMENT as SEGMENT
@@ -185,3 +186,12 @@ class TestPrecomputed:
         assert one.body == b'("TEXT" "PLAIN" ("CHARSET" "us-ascii") NIL NIL "7BIT" 10 2)'
         assert (one.header_size, one.size) == (len(HEADER), len(content))
         assert (one.structure.body_offset, one.structure.body_length) == (len(HEADER), 10)
+
+
+async def test_own_copy_of_a_message_that_is_appended_twice(store: MailStore) -> None:
+    """Two of one Message-ID in one command: the copy goes once, and its flags pass on to both."""
+    mail = b"Message-ID: <one@example.org>\r\n\r\nbody\r\n"
+    await store.file_once(bytes(32), "\\Sent", NewMessage(mail, frozenset({OWN_COPY, "\\Seen"}), 0, 0))
+    await store.append_many("Sent", [NewMessage(mail, frozenset(), 0, 0)] * 2)
+    rows = (await store.snapshot("Sent")).messages
+    assert [(row.uid, set(row.flags)) for row in rows] == [(2, {"\\Seen"}), (3, {"\\Seen"})]

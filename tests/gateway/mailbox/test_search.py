@@ -248,3 +248,11 @@ def test_rows_never_decide_wrongly(key: SearchKey, flags: frozenset[str], uid: i
     verdict = by_row(key, row)
     for body in (True, False):
         assert verdict in (None, evaluated(key, row, body))
+
+
+async def test_a_date_beyond_the_calendar(store: MailStore) -> None:
+    """A message whose date INTERNALDATE cannot say counts as of 1970, as that says; the others are found."""
+    await store.append("INBOX", FIRST, [], 10**15, 0)
+    await store.append("INBOX", FIRST, [], 1_700_000_000, 0)
+    assert await store.search(1, Date("internal", "since", date(2020, 1, 1))) == (2,)
+    assert await store.search(1, Date("internal", "on", date(1970, 1, 1))) == (1,)

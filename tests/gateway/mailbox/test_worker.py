@@ -1,7 +1,9 @@
 """Writes that wait together: one commit for all, and an outcome for each."""
 
 import asyncio
+from pathlib import Path
 
+import apsw
 import pytest
 
 from gateway.mailbox import messages, settings
@@ -116,3 +118,13 @@ def test_work_done_again_finds_nothing_of_the_first_time(tmp_path_factory: pytes
         both(transaction)
     assert settings.get(database, "first") is None
     database.close()
+
+
+async def test_no_transaction_to_be_had(tmp_path: Path) -> None:
+    """Writes for which none can be begun fail; nobody is told that they were done."""
+    store = await MailStore.open(tmp_path, bytes(32))
+    await store._worker.run(store._database.connection.close)
+    outcomes = await asyncio.gather(store.delete("Archive"), store.set_setting("s", b""), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [apsw.ConnectionClosedError] * 2
+    assert not store._worker._waiting
+    await store.close()

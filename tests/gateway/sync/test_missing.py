@@ -10,6 +10,7 @@ from gateway.sync.missing import REFUSED_A_DAY
 from gateway.sync.reports import REPORT
 from p2pcore import params
 from p2pcore.errors import CertificateRefused, NoGoodCopy, Tampered
+from p2pcore.records import Verdicts
 from tests.gateway.sync.scene import Scene, scene
 from tests.gateway.sync.support import CONTENT, TRACE
 
@@ -33,6 +34,25 @@ def test_entry_that_does_not_open(tmp_path: Path) -> None:
         await s.ingest.take([entry])
         await s.work()
         assert [message.endswith(b"Subject: late\r\n\r\n") for message in await s.messages()] == [False, True]
+
+    scene(tmp_path, test)
+
+
+@pytest.mark.parametrize("signed_by_user", [False, True])
+def test_received_in_no_year(tmp_path: Path, signed_by_user: bool) -> None:
+    """A time of reception beyond the entry's own expiry is nobody's: it is reported, and holds up no other message."""
+
+    async def test(s: Scene) -> None:
+        bob, entry = s.world.user("bob"), s.entry(s.notification(received=2**53))
+        if signed_by_user:
+            own = {"verdicts": Verdicts(), "reverse_path": "bob@example.org", "trace": b"", "received": 2**53}
+            entry = s.entry(s.notification(b"From: bob@example.org\r\n\r\n", signer=bob, **own), bob)
+        lost = s.notification(received=2**53)
+        s.replicas.missing(lost, TRIES, NoGoodCopy)
+        await s.ingest.take([entry, s.entry(lost), s.entry(s.notification())])
+        await s.work()
+        assert sorted(b"cannot be opened" in message for message in await s.messages()) == [False, True, True]
+        assert TRACE + CONTENT in await s.messages()
 
     scene(tmp_path, test)
 
