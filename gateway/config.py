@@ -27,7 +27,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Return the checked configuration in `path`, after "section.key=value" overrides. Raises ConfigurationError."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigurationError(f"{path}: does not exist; name it with -c, or make one with `p2pmail init`") from error
     except OSError as error:

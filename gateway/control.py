@@ -137,12 +137,15 @@ def ask(path: Path, command: str, arguments: dict[str, Any]) -> Any:
             raise OperatorError(f"{path}: the running process gave no answer: {error}; see its log") from error
     if not line.endswith(b"\n"):
         raise OperatorError(f"{path}: the running process ended before it answered; see its log and ask again")
-    answer = json.loads(line)
-    if "error" in answer:
+    try:
+        answer = json.loads(line)
+        if "error" not in answer:
+            return answer["result"]
         failure = OperatorError(answer["error"])
         failure.exit_code = answer["exit_code"]
-        raise failure
-    return answer["result"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise OperatorError(f"{path}: what answers here is no p2pmail process of this version") from error
+    raise failure
 
 
 class NotRunning(OperatorError):

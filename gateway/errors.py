@@ -1,4 +1,4 @@
-"""Failures of the program itself, for the person at the terminal; mail failures are in p2pcore.errors."""
+"""Failures of the program itself, for the person at the terminal or who logs in; mail's are in p2pcore.errors."""
 
 
 class OperatorError(Exception):
@@ -11,3 +11,7 @@ class ConfigurationError(OperatorError):
     """The configuration, a file it names or an endpoint cannot be used; nothing was started (exit code 2)."""
 
     exit_code = 2
+
+
+class AccountClosed(Exception):
+    """Name and password are right, but the mail behind them cannot be opened now: it is repaired, or should be."""

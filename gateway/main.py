@@ -63,7 +63,7 @@ WhenUp = Callable[[], Coroutine[None, None, None]]
 
 
 def serve(site: Site, when_up: WhenUp | None = None) -> None:
-    """Run the roles of `site` until SIGINT or SIGTERM. Raises ConfigurationError with nothing left running.
+    """Run the roles of `site` until SIGINT, SIGTERM or SIGHUP. Raises ConfigurationError with nothing left running.
 
     Prints one line beginning with "p2pmail is up" when everything listens; then `when_up` runs beside it.
     """

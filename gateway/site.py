@@ -84,7 +84,12 @@ class Site:
 
     def identity(self, role: Role) -> Identity:
         """Return this machine's identity as `role`. Raises ConfigurationError where it has none."""
-        return self._read_identity(self.identity_file(role), f"role {role}")
+        return self._read_identity(
+            self.identity_file(role),
+            f"role {role}",
+            "is missing; `p2pmail init` or `p2pmail join` makes it, in a new directory, "
+            "and domain.roles alone makes no role",
+        )
 
     def own_identity(self) -> Identity:
         """Return the identity under which this machine itself speaks: its first role's, or its first user's.
@@ -189,8 +194,8 @@ class Site:
                 raise ConfigurationError(f"{path}: {error}") from error
         return keys
 
-    def _read_identity(self, path: Path, what: str) -> Identity:
-        with _named(path, what):
+    def _read_identity(self, path: Path, what: str, missing: str = "") -> Identity:
+        with _named(path, what, missing):
             identity = self.keys.read_identity(path)
         if not identity.certificate:
             raise ConfigurationError(
@@ -225,11 +230,13 @@ class SiteBusy(ConfigurationError):
 
 
 @contextmanager
-def _named(path: Path, what: str) -> Iterator[None]:
-    """Raises ConfigurationError that names the file of keys and `what` it is needed for."""
+def _named(path: Path, what: str, missing: str = "") -> Iterator[None]:
+    """Raises ConfigurationError with the file of keys and `what` it is for; `missing` is said where it is not there."""
     try:
         yield
     except OSError as error:
+        if missing and isinstance(error, FileNotFoundError):
+            raise ConfigurationError(f"{path}: {what}: {missing}") from error
         raise ConfigurationError(f"{path}: {what}: cannot be read or written: {error.strerror}") from error
     except Failure as error:
         raise ConfigurationError(f"{what}: {error}") from error

@@ -17,7 +17,7 @@ from gateway.site import Site, placed
 from gateway.tls_files import TlsFiles
 from p2pcore.errors import Failure
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OF_AN_ENDPOINT = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT)
 
 log = structlog.get_logger("main")
@@ -27,14 +27,16 @@ async def until_signalled(work: Coroutine[None, None, None]) -> None:
     """Run `work` until it ends or a signal cancels it, wherever it is. A second signal ends the process at once."""
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work, name="everything")
+    # under nohup the end of a terminal is no signal
+    numbers = [one for one in SIGNALS if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
 
     def stop() -> None:
-        for number in SIGNALS:
+        for number in numbers:
             loop.remove_signal_handler(number)
         log.info("stopping")
         task.cancel()
 
-    for number in SIGNALS:
+    for number in numbers:
         loop.add_signal_handler(number, stop)
     await asyncio.wait([task])
     if not task.cancelled():
@@ -74,9 +76,5 @@ def tls_context(site: Site) -> TlsFiles:
     Raises ConfigurationError.
     """
     make_tls_certificate(site)
-    certificate, key = site.tls_files()
-    for name, path in (("tls.certificate", certificate), ("tls.key", key)):
-        with starting(name), path.open("rb"):
-            pass  # OpenSSL would not say which of the two it is
     with starting("tls.certificate and tls.key"):
-        return TlsFiles(certificate, key)
+        return TlsFiles(*site.tls_files())

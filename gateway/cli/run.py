@@ -9,7 +9,7 @@ from gateway.site import Site
 def register(app: typer.Typer) -> None:
     @app.command("run")
     def run(config: ConfigFile = DEFAULT_CONFIG, overrides: Overrides = []) -> None:  # noqa: B006 -- typer copies it
-        """Run this machine's roles until SIGINT or SIGTERM."""
+        """Run this machine's roles until SIGINT, SIGTERM or SIGHUP."""
         site = Site.open(config, tuple(overrides))
         from gateway.main import serve  # here, so that the other commands need not wait for it
 

@@ -13,7 +13,7 @@ from gateway.site import Site
 from p2pcore import params
 from p2pcore.crypto.certificate_parsing import end_of
 from p2pcore.crypto.certificates import parse_certificate
-from p2pcore.crypto.tls import ShownCertificate, describe_shown
+from p2pcore.crypto.tls import ShownCertificate, describe_shown, server_context
 from p2pcore.errors import Failure
 from p2pcore.records import DomainRecord
 
@@ -43,13 +43,15 @@ def _shown(site: Site, now: int) -> list[Finding]:
     """The certificate that other MTAs and mail readers see."""
     if not {"gateway", "agent"} & set(site.config.domain.roles):
         return []
-    path = site.tls_files()[0]
+    path, key = site.tls_files()
+    remedy = "see to tls.certificate and tls.key: what runs shows what they held before, and a start fails"
     try:
         shown = describe_shown(path.read_bytes())
+        server_context(path, key)
     except OSError as error:
-        return [fail("certificate", f"{path}", f"cannot be read: {error.strerror}", "see to tls.certificate")]
+        return [fail("certificate", f"{error.filename or path}", f"cannot be read: {error.strerror}", remedy)]
     except Failure as failure:
-        return [fail("certificate", f"{path}", str(failure), "see to tls.certificate")]
+        return [fail("certificate", f"{path}", str(failure), remedy)]
     return [_holds("certificate", f"{path}", shown.not_after, now, "renew it"), *_names(site, path, shown)]
 
 

@@ -155,6 +155,13 @@ def test_public_node_behind_a_wildcard() -> None:
     check(with_overrides(DOMAIN, ["node.listen=0.0.0.0:4466", "node.advertise=node.example.org:4466"]), "here")
 
 
+def test_a_byte_order_mark_is_no_value(tmp_path: Path) -> None:
+    """Some editors begin every file with one, and nobody sees it."""
+    path = tmp_path / "p2pmail.toml"
+    path.write_text('[domain]\r\nname = "example.org"\r\n', encoding="utf-8-sig", newline="")
+    assert load(path).domain.name == "example.org"
+
+
 def test_unreadable_files(tmp_path: Path) -> None:
     """A file that cannot be read or is no TOML is named."""
     path = tmp_path / "p2pmail.toml"

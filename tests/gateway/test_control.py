@@ -170,3 +170,18 @@ async def test_process_that_dies_while_asked(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="ended before it answered"):
         await asked(tmp_path / "s", "echo")
     server.close()
+
+
+@pytest.mark.parametrize("answer", [b"hello", b"[]", b"{}", b'{"error": "no"}', b"7"])
+async def test_something_else_that_listens(tmp_path: Path, answer: bytes) -> None:
+    """What is no answer of ours is said to be none."""
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(answer + b"\n")
+        writer.close()
+
+    server = await asyncio.start_unix_server(greet, tmp_path / "s")
+    with pytest.raises(OperatorError, match="no p2pmail process of this version"):
+        await asked(tmp_path / "s", "echo")
+    server.close()

@@ -80,13 +80,13 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_identities_that_cannot_be_used(site: Site) -> None:
-    """A missing or damaged identity is named with what it is needed for."""
+    """A missing or damaged identity is named with what it is needed for, a missing one with what makes it."""
     path = site.identity_file("node")
     path.write_bytes(b"damaged")
     with pytest.raises(ConfigurationError, match=r"role node: .*node\.identity"):
         site.identity("node")
     path.unlink()
-    with pytest.raises(ConfigurationError, match=r"node\.identity: role node: cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"node\.identity: role node: is missing; .*p2pmail join"):
         site.identity("node")
 
 

@@ -219,6 +219,7 @@ async def test_what_cannot_be_used(
         (line,) = logs
         assert line["log_level"] == "warning"
         assert (line["certificate"], line["key"]) == (str(files.certificate), str(files.key))
+        assert any(str(path) in line["error"] for path in (files.certificate, files.key))
         if files.key.is_dir():
             files.key.rmdir()
         files.put(new)

@@ -55,6 +55,10 @@ class Process:
         command = [sys.executable, "-m", "gateway", *map(str, arguments)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def until_up(self) -> None:
         assert self._process.stdout is not None
         assert self._process.stdout.readline().startswith(b"p2pmail is up: ")

@@ -1,8 +1,10 @@
 """`p2pmail` as people run it: processes, signals, exit codes, what is printed."""
 
+import re
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -43,9 +45,20 @@ def test_killed_and_started_again(site: Site, start: Start) -> None:
     assert again.end().code == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ended_while_starting(site: Site, start: Start, number: signal.Signals) -> None:
+@pytest.fixture
+def hang_up() -> Iterator[Callable[[signal.Handlers], object]]:
+    """Choose what SIGHUP does in the processes that are started from here on, whatever it does here."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield lambda action: signal.signal(signal.SIGHUP, action)
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ended_while_starting(
+    site: Site, start: Start, number: signal.Signals, hang_up: Callable[[signal.Handlers], object]
+) -> None:
     """A signal as soon as the first part has begun stops what has, without a traceback, with exit code 0."""
+    hang_up(signal.SIG_DFL)
     running = start("run", "-c", site.config_file, "--set", "log.level=debug")
     running.until_logged(b"")  # the first line there is
     running.send(number)
@@ -53,6 +66,18 @@ def test_ended_while_starting(site: Site, start: Start, number: signal.Signals) 
     assert ended.code == 0, ended.err
     assert "Traceback" not in ended.err
     assert not site.control_socket.exists()
+
+
+def test_under_nohup(site: Site, start: Start, hang_up: Callable[[signal.Handlers], object]) -> None:
+    """Where SIGHUP is ignored at the start, it stays so: the process outlives its terminal."""
+    hang_up(signal.SIG_IGN)
+    running = start("run", "-c", site.config_file)
+    running.until_up()
+    ignored = re.search(r"^SigIgn:\s*(\w+)$", Path(f"/proc/{running.pid}/status").read_text(), re.MULTILINE)
+    assert ignored is not None
+    assert int(ignored[1], 16) & 1 << (signal.SIGHUP - 1)
+    running.send(signal.SIGTERM)
+    assert running.end().code == 0
 
 
 @pytest.mark.parametrize("key", ["node.listen", "imap.listen"])
@@ -88,5 +113,5 @@ def test_files_that_cannot_be_used(site: Site, start: Start) -> None:
     assert "none.pem" in named.err
     assert "No such file" in named.err
     site.identity_file("gateway").unlink()
-    assert "gateway.identity: role gateway: cannot be read" in refused(start, site).err
+    assert "gateway.identity: role gateway: is missing" in refused(start, site).err
     assert not site.control_socket.exists()

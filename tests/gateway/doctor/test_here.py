@@ -85,12 +85,24 @@ def test_the_authority_s_end_is_told_a_year_before(site: Site) -> None:
 
 def test_a_certificate_for_another_host_is_told(site: Site) -> None:
     """The name that mail hosts dial must be in it."""
-    site.tls_files()[0].parent.mkdir(exist_ok=True)
-    site.tls_files()[0].write_bytes(make_server_certificate(["other.example"])[0])
+    for path, octets in zip(site.tls_files(), make_server_certificate(["other.example"]), strict=True):
+        path.write_bytes(octets)
     (named,) = (each for each in here.check(site, None, system_clock()) if "other.example" in each.detail)
     assert (named.level, named.remedy.split()[:4]) == ("warn", ["get", "one", "for", site.config.smtp.hostname])
     site.tls_files()[0].write_bytes(b"no certificate")
     assert levels(site, system_clock())["certificate"] == {"fail"}
+
+
+def test_a_certificate_whose_key_cannot_be_used_is_told(site: Site) -> None:
+    """As after a renewal that left the key behind: what runs shows the old pair, and no start succeeds."""
+    certificate, key = site.tls_files()
+    certificate.write_bytes(make_server_certificate([site.config.smtp.hostname])[0])
+    (found,) = (each for each in here.check(site, None, system_clock()) if each.check == "certificate")
+    assert (found.level, found.detail) == ("fail", f"{key}: not the key of the certificate in {certificate}")
+    key.unlink()
+    (found,) = (each for each in here.check(site, None, system_clock()) if each.check == "certificate")
+    assert (found.level, found.subject, found.detail) == ("fail", f"{key}", "cannot be read: No such file or directory")
+    assert found.remedy.startswith("see to tls.certificate and tls.key")
 
 
 def test_a_domain_without_postmaster_is_told(site: Site) -> None:
