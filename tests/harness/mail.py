@@ -76,6 +76,7 @@ class Reader:
     """An IMAP client on one account."""
 
     def __init__(self, agent: Machine, user: str) -> None:
+        self._agent = agent
         self.imap = imaplib.IMAP4(*agent.imap, timeout=60)
         self.imap.login(user, PASSWORD)
 
@@ -117,7 +118,7 @@ class Reader:
             self.wait_for(count + 1)
 
     def wait_for(self, count: int) -> None:
-        """Wait (IDLE) until INBOX has at least `count` messages."""
+        """Wait (IDLE) until INBOX has at least `count` messages; where that takes too long, say what the agent did."""
         self.imap.select("INBOX")
         self.imap.sock.settimeout(90)
         have = int(cast(bytes, self.imap.untagged_responses["EXISTS"][-1]))
@@ -125,7 +126,10 @@ class Reader:
             return
         self.imap.send(b"idle1 IDLE\r\n")
         while have < count:
-            line = self.imap.readline()
+            try:
+                line = self.imap.readline()
+            except TimeoutError:
+                raise AssertionError(f"INBOX has {have} of {count} messages:\n{self._agent.log()[-8000:]}") from None
             if not line:
                 raise OSError("connection lost while idle")
             match = re.match(rb"\* (\d+) EXISTS", line)
