@@ -194,6 +194,7 @@ async def _join_network(stack: AsyncExitStack, site: Site, clock: Clock) -> tupl
     network.names = DomainNames(
         own.replicas, trust, clock, site.cache, config.domain.name, keys, clock_difference=own.peers.clock_difference
     )
+    network.names.on_record(lambda record: substrate.listed(record.bootstrap))
     return network, own
 
 

@@ -1,13 +1,14 @@
-"""Finding the network: bootstrap endpoints and saved contacts are asked until each has answered, with back-off.
+"""Finding the network: bootstrap nodes and saved contacts are asked until each has answered, with back-off.
 
-Every attempt asks all that is unmet at once. The first answer is enough to be in the network; the others are asked on,
-rarely, and so are bootstrap nodes that have died since: parts of a network that started apart, or were cut apart for
-however long, find each other. With no contact left, saved and dead contacts are asked too and the back-off starts anew,
-so a full restart heals whatever the order.
+Bootstrap nodes are the configured endpoints and those that the domain record lists. Every attempt asks all that is
+unmet at once. The first answer is enough to be in the network; the others are asked on, rarely, and so are bootstrap
+nodes that have died since: parts of a network that started apart, or were cut apart for however long, find each other.
+With no contact left, saved and dead contacts are asked too and the back-off starts anew, so a full restart heals
+whatever the order.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from p2pcore import params
@@ -17,6 +18,7 @@ from p2pcore.dht.peers import Peers
 from p2pcore.dht.protocol import OwnEndpoint
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Failure
+from p2pcore.records import ContactInfo
 
 _REPEATS = 2  # one datagram may be lost
 
@@ -37,6 +39,7 @@ class Joining:
         self._resolve = resolve
         self._populate = populate
         self._bootstrap: list[Origin] = []
+        self._listed: list[Origin] = []  # in the domain record
         self._saved: list[Origin] = []
         self._met: dict[Origin, Contact | None] = {}  # None: this very process
         self._wake = asyncio.Event()
@@ -48,7 +51,13 @@ class Joining:
     def begin(self, bootstrap: Sequence[Origin], saved: Sequence[Contact]) -> None:
         """Set what is asked, before `run`."""
         self._bootstrap = list(dict.fromkeys(bootstrap))
-        self._saved = [Origin(contact.endpoint, contact.node_id) for contact in saved]
+        self._saved = _origins(saved)
+
+    def listed(self, nodes: Sequence[ContactInfo]) -> None:
+        """Set which nodes the domain record lists; with no contact left they are asked now."""
+        self._listed = _origins(nodes)
+        if not self._peers.table:
+            self._wake.set()
 
     def wake(self) -> None:
         """Have the next attempt made now."""
@@ -67,7 +76,7 @@ class Joining:
         """Return at once in the network, else when an attempt has ended that was under way or is worth making now."""
         if self.is_over():
             return
-        if not self._under_way:
+        if not self._under_way and not self._wake.is_set():
             if not self._unmet() or self._peers.now() - self._ended < params.DEAD_BACKOFF_FIRST:
                 return
             self._wake.set()
@@ -119,11 +128,11 @@ class Joining:
         return False
 
     def _unmet(self) -> list[Origin]:
-        origins = [origin for origin in self._bootstrap if not self._is_met(origin)]
+        origins = [*self._bootstrap, *self._listed]
         if not self._peers.table:
-            dead = [Origin(contact.endpoint, contact.node_id) for contact in self._peers.dead]
-            origins += [origin for origin in (*self._saved, *dead) if not self._is_met(origin)]
-        return [origin for origin in dict.fromkeys(origins) if origin.node_id != self._peers.own_id]
+            origins += [*self._saved, *_origins(self._peers.dead)]
+        own_id = self._peers.own_id
+        return [one for one in dict.fromkeys(origins) if one.node_id != own_id and not self._is_met(one)]
 
     def _is_met(self, origin: Origin) -> bool:
         if origin not in self._met:
@@ -149,3 +158,7 @@ class Joining:
                 if self._unmet():
                     return False
             delay = params.BOOTSTRAP_RETRY_CONNECTED
+
+
+def _origins(nodes: Iterable[Contact | ContactInfo]) -> list[Origin]:
+    return [Origin(Endpoint(node.host, node.port), node.node_id) for node in nodes]

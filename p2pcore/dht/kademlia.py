@@ -27,6 +27,7 @@ from p2pcore.dht.upkeep import Upkeep
 from p2pcore.endpoint import Endpoint
 from p2pcore.errors import Malformed
 from p2pcore.networks import numeric
+from p2pcore.records import ContactInfo
 
 _SETTLE_ROUNDS = 3  # verification names newcomers, meeting them names more
 
@@ -92,6 +93,10 @@ class KademliaSubstrate:
         self._tasks.start("joining", self._joining.run, "dht joining")
         self._tasks.start("upkeep", self._upkeep.run, "dht upkeep")
         self._tasks.start("saving", self._upkeep.keep_saved, "dht contacts")
+
+    def listed(self, nodes: Sequence[ContactInfo]) -> None:
+        """Take `nodes`, which the newest domain record lists, as bootstrap nodes too, in place of an older one's."""
+        self._joining.listed(nodes)
 
     async def stop(self) -> None:
         """End every task, save the contacts, close the socket."""

@@ -45,8 +45,8 @@ class Admissions:
     def invite(self, role: Role, name: str, contacts: Sequence[ContactInfo] = ()) -> Invitation:
         """Return an invitation good for INVITATION_LIFETIME and one use; its code is in the book on return.
 
-        `name`: a user's address, a gateway's host name, a node's name for people. `contacts` are nodes to begin with;
-        none: those listed. Raises AddressTaken, NameTaken, NotOurDomain, Malformed, NotAuthorised (a directory).
+        `name`: a user's address, a gateway's host name, a node's name for people. `contacts` are nodes to begin with,
+        before those listed. Raises AddressTaken, NameTaken, NotOurDomain, Malformed, NotAuthorised (a directory).
         """
         directory = self._directory
         now = directory.clock()
@@ -56,7 +56,9 @@ class Admissions:
             directory.book.invitations.forget_expired(now)
             directory.book.invitations.add(code, role, name, expires)
             record = encode(directory.current_record())
-            begin = tuple(contacts)[: params.MAX_BOOTSTRAP] or bootstrap(directory.book)
+            known = {contact.node_id for contact in contacts}
+            listed = [node for node in bootstrap(directory.book) if node.node_id not in known]
+            begin = (*contacts, *listed)[: params.MAX_BOOTSTRAP]
         return Invitation(directory.domain, role, name, self._authority, begin, record, code, expires)
 
     def _free_name(self, role: Role, name: str) -> str:

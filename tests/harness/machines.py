@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,6 +189,14 @@ def endpoints(host: str, resolver: Endpoint, mx_port: int) -> list[str]:
         "outbound.retry_first=1",
         "outbound.retry_last=1",
     ]
+
+
+def begin_with(machine: Machine, *nodes: str) -> None:
+    """Write these ("host:port") as the nodes that `machine` begins with into its settings."""
+    text = machine.config_file.read_text()
+    changed, count = re.subn(r"(?m)^bootstrap = \[.*?\]", f"bootstrap = {json.dumps(nodes)}", text)
+    assert count == 1, text
+    machine.config_file.write_text(changed)
 
 
 def p2pmail(machine: Machine, *words: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.harness.conftest import Harness
 from tests.harness.killer import kill_in_turn
+from tests.harness.machines import begin_with
 from tests.harness.mail import Reader, message, new_token, send, send_somewhere
 from tests.harness.network import held, wait_until_holding
 
@@ -29,6 +30,15 @@ def test_mail_waits_for_the_agent_and_one_dead_holder_of_each_object_does_not_ma
     with Reader(harness.agent, harness.address) as reader:
         reader.wait_for(len(tokens))
         assert reader.tokens() == Counter(dict.fromkeys(tokens, 1))
+
+
+def test_a_machine_begins_with_the_nodes_that_the_record_lists_where_its_own_are_gone(harness: Harness) -> None:
+    """Of an agent that has never been started the one bootstrap node answers no more: its mail comes all the same."""
+    send(harness.gateways[0], message(new_token()), harness.address)
+    begin_with(harness.agent, "127.0.0.1:9")
+    harness.agent.start()
+    with Reader(harness.agent, harness.address) as reader:
+        reader.wait_for(1)
 
 
 def test_what_was_read_is_gone_from_every_node(harness: Harness) -> None:

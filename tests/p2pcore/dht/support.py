@@ -12,6 +12,7 @@ from p2pcore.crypto.trust import Trust
 from p2pcore.dht.contact import Contact, distance
 from p2pcore.dht.kademlia import KademliaSubstrate
 from p2pcore.endpoint import Endpoint
+from p2pcore.records import ContactInfo
 from tests.support.fake_network import FakeNetwork
 from tests.support.identities import START, World
 
@@ -55,6 +56,11 @@ class Swarm:
 
     def contact(self, number: int) -> Contact:
         return Contact(node_signer(self.world, number).certificate.node_id, self.host(number), PORT)
+
+    def infos(self, *numbers: int) -> list[ContactInfo]:
+        """These nodes as a domain record lists them."""
+        contacts = map(self.contact, numbers)
+        return [ContactInfo(contact.node_id, contact.host, contact.port) for contact in contacts]
 
     async def start(
         self, number: int, bootstrap: Sequence[int] = (), *, port: int = PORT, named: bool = True

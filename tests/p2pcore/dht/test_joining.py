@@ -119,6 +119,47 @@ def test_parts_cut_apart_for_longer_than_the_dead_are_remembered_find_each_other
     run_virtually(main())
 
 
+def test_nodes_that_the_domain_record_lists_are_begun_with_too(tmp_path: Path) -> None:
+    """The one bootstrap node is dead for good: the first attempt after the record is known finds the others."""
+
+    async def main() -> None:
+        swarm = Swarm(tmp_path, FakeNetwork(1))
+        await swarm.grow(4)
+        await asyncio.sleep(10)
+        swarm.kill(0)
+        client = await swarm.client(swarm.world.user("alice").signer, [0])
+        assert client.known() == ()
+        client.listed(swarm.infos(0, 1))
+        began = now()
+        assert len(await client.lookup(object_key(1), 8)) == 3
+        assert now() - began < params.LOOKUP_DEADLINE / 1_000
+        await swarm.stop()
+
+    run_virtually(main())
+
+
+def test_parts_find_each_other_by_the_listed_nodes_where_the_bootstrap_node_is_gone(tmp_path: Path) -> None:
+    """Two pairs know each other no more, and the node that both began with has left: minutes later all know all."""
+
+    async def main() -> None:
+        network = PartedNetwork(1)
+        swarm = Swarm(tmp_path, network)
+        for number in range(5):
+            (await swarm.start(number, [0])).listed(swarm.infos(*range(5)))
+        await asyncio.sleep(60)
+        assert [len(node.known()) for node in swarm.nodes.values()] == [5] * 5
+        swarm.kill(0)
+        network.apart = frozenset((swarm.host(1), swarm.host(2)))
+        await asyncio.sleep(8 * 3_600)
+        assert [len(swarm.nodes[number].known()) for number in range(1, 5)] == [2] * 4
+        network.apart = frozenset()
+        await asyncio.sleep(2 * params.BOOTSTRAP_RETRY_CONNECTED / 1_000)
+        assert [len(swarm.nodes[number].known()) for number in range(1, 5)] == [4] * 4
+        await swarm.stop()
+
+    run_virtually(main())
+
+
 def test_a_client_of_nobody_answers_in_time_and_joins_when_there_is_somebody(tmp_path: Path) -> None:
     """With every bootstrap node dead a lookup is empty within the deadline; it is right soon after one starts."""
 

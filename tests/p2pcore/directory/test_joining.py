@@ -82,7 +82,7 @@ def test_a_newcomer_joins_by_pasting_three_texts(
 
 
 def test_invitation_shows_ca_contacts_and_record(office: "Office", admissions: Admissions) -> None:
-    """Contacts are the listed nodes unless the caller knows better ones."""
+    """Contacts are the listed nodes, after those that the caller knows to be better: each once."""
     office.node("first", 7001)
     office.node("second", 7002)
     invitation = admissions.invite("node", "third")
@@ -90,8 +90,10 @@ def test_invitation_shows_ca_contacts_and_record(office: "Office", admissions: A
     assert [contact.port for contact in invitation.contacts] == [7001, 7002]
     assert invitation.expires == office.world.clock() + params.INVITATION_LIFETIME
     office.world.verifier(office.member).verify(decode(PublishedVersion, invitation.record).version, direct=True)
+    first, second = invitation.contacts
     better = ContactInfo(bytes(32), "192.0.2.9", 1)
-    assert admissions.invite("node", "fourth", [better]).contacts == (better,)
+    moved = ContactInfo(second.node_id, "192.0.2.9", 2)
+    assert admissions.invite("node", "fourth", [better, moved]).contacts == (better, moved, first)
 
 
 @pytest.mark.parametrize(
