@@ -6,6 +6,8 @@ missing=
 for each in thunderbird:thunderbird swaks:swaks mbsync:isync neomutt:neomutt postfix:postfix; do
     command -v "${each%%:*}" >/dev/null || missing="$missing ${each##*:}"
 done
+# swaks's TLS, which its package only recommends
+perl -MNet::SSLeay -e 1 2>/dev/null || missing="$missing libnet-ssleay-perl"
 beside=
 command -v exim4 >/dev/null || beside=exim4-daemon-light
 if [ -z "$missing$beside" ]; then

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -15,6 +16,15 @@ def program(name: str, package: str = "") -> str:
     if path is None:
         apt_get = f" or `apt-get install {package}`" if package else ""
         pytest.skip(f"{name} is not installed; get it with `make interop`{apt_get}")
+    return path
+
+
+def swaks() -> str:
+    """Return the path of a swaks that speaks TLS. Skips the test where it is missing."""
+    path = program("swaks", "swaks")
+    support = subprocess.run([path, "--support"], capture_output=True, text=True, check=True).stdout
+    if "=== TLS supported" not in support:
+        pytest.skip("swaks speaks no TLS here; get it with `make interop` or `apt-get install libnet-ssleay-perl`")
     return path
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.harness.mail import SENDER
 from tests.interop import postfix
 from tests.interop.mailbox import Mailbox, compose, octets, trace_before, with_text
-from tests.interop.programs import program
+from tests.interop.programs import program, swaks
 from tests.interop.server import DOMAIN, HOST, Server, User, free_ports
 from tests.interop.waiting import wait_for
 
@@ -53,7 +53,7 @@ def test_swaks_delivers(server: Server, user: User, tmp_path: Path, options: lis
     # swaks: Unix line ends, and it puts the last one itself
     (tmp_path / "mail").write_bytes(sent.replace(b"\r\n", b"\n").removesuffix(b"\n"))
     endpoint = f"{server.smtp[0]}:{server.smtp[1]}"
-    command = [program("swaks", "swaks"), "--server", endpoint, "--from", SENDER, "--to", user.address, *options]
+    command = [swaks(), "--server", endpoint, "--from", SENDER, "--to", user.address, *options]
     command += ["--data", f"@{tmp_path / 'mail'}"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -69,7 +69,7 @@ def test_swaks_delivers(server: Server, user: User, tmp_path: Path, options: lis
 def test_swaks_is_told_that_there_is_no_such_address(server: Server, user: User) -> None:
     """RCPT for an unknown address is refused for good, and nothing is stored for the known one in its place."""
     endpoint = f"{server.smtp[0]}:{server.smtp[1]}"
-    command = [program("swaks", "swaks"), "--server", endpoint, "--from", SENDER, "--to"]
+    command = [swaks(), "--server", endpoint, "--from", SENDER, "--to"]
     for recipient, reply in ((f"nobody@{DOMAIN}", "550 5.1.1"), ("somebody@elsewhere.example", "550 5.7.1")):
         ended = subprocess.run([*command, recipient], capture_output=True, text=True, check=False)
         assert ended.returncode == 24, ended.stdout  # no recipients

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.mailbox import Mailbox, compose, octets, trace_before
-from tests.interop.programs import program
+from tests.interop.programs import swaks
 from tests.interop.server import DOMAIN, Server, User
 
 pytestmark = pytest.mark.interop
@@ -23,10 +23,10 @@ def friend(server: Server) -> User:
     return server.new_user()
 
 
-def swaks(server: Server, user: User, *options: str, tls: str = STARTTLS) -> subprocess.CompletedProcess[str]:
+def submit(server: Server, user: User, *options: str, tls: str = STARTTLS) -> subprocess.CompletedProcess[str]:
     """Run swaks as `user`; it accepts our certificate only."""
     host, port = server.submissions if tls == IMPLICIT else server.submission
-    command = [program("swaks", "swaks"), "--server", host, "--port", str(port), tls, "--from", user.address]
+    command = [swaks(), "--server", host, "--port", str(port), tls, "--from", user.address]
     return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
 
 
@@ -45,7 +45,7 @@ def test_submitted_mail_arrives(
     sent = octets(mail)
     # swaks: Unix line ends, and it puts the last one itself
     (tmp_path / "mail").write_bytes(sent.replace(b"\r\n", b"\n").removesuffix(b"\n"))
-    ended = swaks(
+    ended = submit(
         server, user, *login(user, mechanism), "--to", friend.address, "--data", f"@{tmp_path / 'mail'}", tls=tls
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -65,7 +65,7 @@ def test_missing_fields_are_added_and_bcc_removed(server: Server, user: User, fr
     (tmp_path / "mail").write_text(
         f"From: {user.address}\nSubject: bare\nBcc: {friend.address},\n secret@elsewhere.example\nX-Own: kept\n\ntext\n"
     )
-    ended = swaks(server, user, *login(user, "PLAIN"), "--to", friend.address, "--data", f"@{tmp_path / 'mail'}")
+    ended = submit(server, user, *login(user, "PLAIN"), "--to", friend.address, "--data", f"@{tmp_path / 'mail'}")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     with Mailbox(server, friend) as mailbox:
         mailbox.wait_for(1)
@@ -82,14 +82,14 @@ def test_wrong_password_is_refused(server: Server, user: User) -> None:
     """A wrong password and an unknown user get the same answer with each mechanism."""
     nobody = User(f"nobody@{DOMAIN}", user.password)
     for name, mechanism, password in ((user, "PLAIN", "wrong"), (user, "LOGIN", "wrong"), (nobody, "PLAIN", "")):
-        ended = swaks(server, user, *login(name, mechanism, password), "--to", user.address)
+        ended = submit(server, user, *login(name, mechanism, password), "--to", user.address)
         assert ended.returncode == _AT_LOGIN, ended.stdout
         assert "535 5.7.8 wrong user name or password" in ended.stdout
 
 
 def test_nobody_sends_without_login(server: Server, user: User) -> None:
     """MAIL before AUTH is refused, also to a user of the domain: this is not the port for outside mail."""
-    ended = swaks(server, user, "--to", user.address)
+    ended = submit(server, user, "--to", user.address)
     assert ended.returncode == _AT_MAIL, ended.stdout
     assert "530 5.7.0" in ended.stdout
 
@@ -97,10 +97,10 @@ def test_nobody_sends_without_login(server: Server, user: User) -> None:
 def test_nobody_writes_as_another(server: Server, user: User, friend: User) -> None:
     """MAIL FROM and From must be the user's own; nothing arrives under another's name."""
     to = ["--to", friend.address]
-    reverse_path = swaks(server, user, *login(user, "PLAIN"), *to, "--from", friend.address)
+    reverse_path = submit(server, user, *login(user, "PLAIN"), *to, "--from", friend.address)
     assert reverse_path.returncode == _AT_MAIL, reverse_path.stdout
     assert "550 5.7.1 the address in MAIL FROM is not one of yours" in reverse_path.stdout
-    author = swaks(server, user, *login(user, "PLAIN"), *to, "--header", f"From: {friend.address}")
+    author = submit(server, user, *login(user, "PLAIN"), *to, "--header", f"From: {friend.address}")
     assert author.returncode == _AT_CONTENT, author.stdout
     assert "550 5.7.1 an address in the From field is not one of yours" in author.stdout
     with Mailbox(server, friend) as mailbox:
@@ -110,6 +110,6 @@ def test_nobody_writes_as_another(server: Server, user: User, friend: User) -> N
 
 def test_unknown_address_is_refused_at_once(server: Server, user: User) -> None:
     """The agent asks a gateway for an address of our domain that has no certificate, and passes its refusal on."""
-    ended = swaks(server, user, *login(user, "PLAIN"), "--to", f"nobody@{DOMAIN}")
+    ended = submit(server, user, *login(user, "PLAIN"), "--to", f"nobody@{DOMAIN}")
     assert ended.returncode == _NO_RECIPIENT, ended.stdout
     assert "550 5.1.1" in ended.stdout
