@@ -1,8 +1,10 @@
 """The `p2pmail` command: gathers the subcommands and turns failures into one line and an exit code."""
 
+import errno
 import os
 import sys
 
+import apsw
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -26,7 +28,7 @@ for module in (init, run, status, plan, user, mailbox, keys, queue, directory, m
 
 
 def main() -> None:
-    """Run the command line; exit 0 on success, 2 where nothing could be started, 1 on any other failure."""
+    """Run the command line; exit 0 on success, 2 where no start can succeed until something is put right, else 1."""
     os.umask(0o077)  # keys, databases, sockets: everything that is made here is its owner's alone
     try:
         try:
@@ -34,7 +36,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # here, where a reader that has gone is no error
     except OperatorError as error:
-        fail(str(error), error.exit_code)
+        fail(str(error), _exit_code(error))
     except Failure as error:
         fail(str(error), 1)
     except BrokenPipeError:
@@ -42,6 +44,18 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+
+
+def _exit_code(error: OperatorError) -> int:
+    """Return the code of `error`; 1 if a full or failing disk caused it: no setting helps, so systemd tries again."""
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, apsw.FullError | apsw.IOError):
+            return 1
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return 1
+        cause = cause.__cause__
+    return error.exit_code
 
 
 def fail(message: str, exit_code: int) -> None:

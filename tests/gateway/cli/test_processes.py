@@ -1,6 +1,7 @@
 """`p2pmail` as people run it: processes, signals, exit codes, what is printed."""
 
 import re
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -8,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.site import Site
+from gateway.site import CONFIG_NAME, Site
 from tests.gateway.cli.conftest import Ended, Process, unchanged
+from tests.support.small_disk import fill, small_disk
 
 Start = Callable[..., Process]
+
+DISK = 32 << 20  # octets
 
 
 def test_life(site: Site, start: Start) -> None:
@@ -115,3 +119,18 @@ def test_files_that_cannot_be_used(site: Site, start: Start) -> None:
     site.identity_file("gateway").unlink()
     assert "gateway.identity: role gateway: is missing" in refused(start, site).err
     assert not site.control_socket.exists()
+
+
+def test_a_full_disk_is_tried_again(site: Site, start: Start, tmp_path: Path) -> None:
+    """Without room on the disk the start fails with exit code 1, as systemd tries again; with room it succeeds."""
+    with small_disk(tmp_path / "disk", DISK) as disk:
+        moved = Path(shutil.copytree(site.directory, disk / "site"))
+        filler = fill(disk)
+        failed = start("run", "-c", moved / CONFIG_NAME).end()
+        assert (failed.code, failed.out) == (1, "")
+        assert failed.err.startswith(f"error: {moved}")
+        filler.unlink()
+        running = start("run", "-c", moved / CONFIG_NAME)
+        running.until_up()
+        running.send(signal.SIGTERM)
+        assert running.end().code == 0

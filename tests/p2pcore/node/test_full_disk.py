@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from p2pcore.records import Append, AppendAfter, Delete, Fetch, Operation, Signe
 from tests.p2pcore.node.test_crash import everything, process
 from tests.support.identities import Member, World
 from tests.support.nodes import Body, body, client_of, entry, running_node
+from tests.support.small_disk import small_disk
 
 SIZE = 16 << 20
 
@@ -24,13 +24,8 @@ SIZE = 16 << 20
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of SIZE octets."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "none", str(place)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with small_disk(tmp_path / "disk", SIZE) as disk:
+        yield disk
 
 
 class Filler:
