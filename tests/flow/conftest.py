@@ -99,26 +99,26 @@ class Several:
         return Reader(self.agent.config.imap.listen[0], self.address)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def machines() -> Iterator[Machines]:
     machines = Machines()
     yield machines
     machines.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hosts() -> Hosts:
     return Hosts()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def zone() -> Iterator[Zone]:
     zone = Zone().start()
     yield zone
     zone.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _network(tmp_path_factory: pytest.TempPathFactory, machines: Machines, hosts: Hosts, zone: Zone) -> Network:
     site = one_machine(tmp_path_factory.mktemp("flow") / "one", hosts.take(), zone)
     with administration(site) as ask:
@@ -163,7 +163,7 @@ class Readers:
             reader.imap.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _readers(_network: Network) -> Iterator[Readers]:
     readers = Readers(_network)
     yield readers
@@ -180,7 +180,7 @@ def bob(_readers: Readers) -> Reader:
     return _readers.of("bob")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _several(tmp_path_factory: pytest.TempPathFactory, machines: Machines, hosts: Hosts) -> SeveralMachines:
     domain = SeveralMachines(tmp_path_factory.mktemp("several"), hosts, nodes=3, gateways=2, agents=AGENTS)
     machines.start(*domain.nodes, domain.gateways[0])
@@ -207,7 +207,7 @@ def _several_with(domain: SeveralMachines, machines: Machines, agent: Site, addr
     machines.start(*(node for node in several.nodes if not machines.is_running(node)))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _quiet(tmp_path_factory: pytest.TempPathFactory, machines: Machines, hosts: Hosts, zone: Zone) -> Site:
     site = one_machine(tmp_path_factory.mktemp("quiet") / "quiet", hosts.take(), zone)
     with administration(site) as ask:
