@@ -123,11 +123,8 @@ def _check_whole(database: Path, key: bytes) -> None:
     """Raises OperatorError where `database` holds nothing, which would take the place of her mail; apsw.Error."""
     layout = 0
     if database.exists():
-        connection = keyed(database, key)
-        try:
+        with contextlib.closing(keyed(database, key)) as connection:
             layout = connection.pragma("user_version")
-        finally:
-            connection.close()
     if not layout:
         raise OperatorError(f"{database}: is missing or empty: the backup is not whole")
 

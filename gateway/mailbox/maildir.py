@@ -5,7 +5,6 @@ named as lost), the internal date in the file's time. Ends of lines are LF, and 
 """
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,11 @@ from typing import Final
 
 from gateway.mailbox.flags import canonical
 from gateway.mailbox.model import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, SYSTEM_FLAGS
-from gateway.mailbox.portable import NotPortable, Outside, read_file
+from gateway.mailbox.portable import KEYWORD, NotPortable, Outside, read_file
 
 KEYWORDS: Final = "dovecot-keywords"
 _LETTERS: Final = {"D": DRAFT, "F": FLAGGED, "R": ANSWERED, "S": SEEN, "T": DELETED}
 _MOST_KEYWORDS: Final = 26
-_KEYWORD = re.compile(r"[!#-'+-\[\]^-z|~$]+")
 
 
 @dataclass
@@ -91,7 +89,7 @@ def _keywords(directory: Path) -> dict[str, str]:
     found = {}
     for line in path.read_text(encoding="ascii", errors="replace").splitlines()[:_MOST_KEYWORDS]:
         number, _, keyword = line.partition(" ")
-        if not number.isdigit() or int(number) >= _MOST_KEYWORDS or not _KEYWORD.fullmatch(keyword):
+        if not number.isdigit() or int(number) >= _MOST_KEYWORDS or not KEYWORD.fullmatch(keyword):
             raise NotPortable(f"{path}: not a list of keywords: {line!r}")
         found[chr(ord("a") + int(number))] = keyword
     return found

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 from gateway.mailbox.flags import canonical
 from gateway.mailbox.model import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, SYSTEM_FLAGS, shown_time
 from gateway.mailbox.params import MAX_KEYWORD, MAX_KEYWORDS
-from gateway.mailbox.portable import MOST_MESSAGE, Outside
+from gateway.mailbox.portable import KEYWORD, MOST_MESSAGE, Outside
 
 SUFFIX: Final = ".mbox"
 
@@ -31,7 +31,6 @@ _OURS = re.compile(
     rb"X-Internal-Date: (-?\d{1,12}) (-?\d{1,4})\r?\n"
 )
 _THEIRS = re.compile(rb"^(X-Status|Status|X-Keywords):[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
-_KEYWORD = re.compile(rf"[!#-'+-\[\]^-z|~$]{{1,{MAX_KEYWORD}}}")
 _LETTERS: Final = {"A": ANSWERED, "F": FLAGGED, "D": DELETED, "T": DRAFT}
 _LINE: Final = 1 << 20  # octets read at a time; a longer line comes in pieces
 
@@ -99,7 +98,8 @@ def _flags(letters: bytes, keywords: bytes) -> frozenset[str]:
     found = {flag for letter, flag in _LETTERS.items() if letter.encode() in letters}
     if b"R" in letters:
         found.add(SEEN)
-    words = [word for word in keywords.decode("ascii", "replace").split() if _KEYWORD.fullmatch(word)]
+    words = keywords.decode("ascii", "replace").split()
+    words = [word for word in words if KEYWORD.fullmatch(word) and len(word) <= MAX_KEYWORD]
     # A message of another program may have the field from its author: what is beyond the limits is passed over.
     return canonical(frozenset(found.union(words[: MAX_KEYWORDS - len(SYSTEM_FLAGS)])))
 

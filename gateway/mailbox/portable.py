@@ -22,6 +22,8 @@ INDEX: Final = "mailboxes.json"
 MOST_INDEX: Final = 16 << 20  # octets of an index that is read
 MOST_MESSAGE: Final = 64 << 20  # octets of a message that is imported: what the network carries at most
 MOST_MAILBOXES: Final = 10_000
+KEYWORD: Final = re.compile(r"[!#-'+-\[\]^-z|~$]+")
+"""An IMAP keyword of any length: an atom (RFC 3501 §9)."""
 
 _FILES: Final = ("cur", "new", "tmp", INDEX, "dovecot-keywords", "messages.jsonl")  # no mailbox has such a path
 _SUFFIXES: Final = (".mbox", ".eml")

@@ -50,14 +50,14 @@ class Joining:
 
     def begin(self, bootstrap: Sequence[Origin], saved: Sequence[Contact]) -> None:
         """Set what is asked, before `run`."""
-        self._bootstrap = list(dict.fromkeys(bootstrap))
+        self._bootstrap = list(bootstrap)
         self._saved = _origins(saved)
 
     def listed(self, nodes: Sequence[ContactInfo]) -> None:
         """Set which nodes the domain record lists; with no contact left they are asked now."""
         self._listed = _origins(nodes)
         if not self._peers.table:
-            self._wake.set()
+            self.wake()
 
     def wake(self) -> None:
         """Have the next attempt made now."""
@@ -79,7 +79,7 @@ class Joining:
         if not self._under_way and not self._wake.is_set():
             if not self._unmet() or self._peers.now() - self._ended < params.DEAD_BACKOFF_FIRST:
                 return
-            self._wake.set()
+            self.wake()
         before = self._attempts
         async with self._finished:
             await self._finished.wait_for(lambda: self._attempts > before)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -193,10 +192,8 @@ def endpoints(host: str, resolver: Endpoint, mx_port: int) -> list[str]:
 
 def begin_with(machine: Machine, *nodes: str) -> None:
     """Write these ("host:port") as the nodes that `machine` begins with into its settings."""
-    text = machine.config_file.read_text()
-    changed, count = re.subn(r"(?m)^bootstrap = \[.*?\]", f"bootstrap = {json.dumps(nodes)}", text)
-    assert count == 1, text
-    machine.config_file.write_text(changed)
+    config = configuration.load(machine.config_file, [f"node.bootstrap={json.dumps(nodes)}"])
+    machine.config_file.write_text(configuration.render(config))
 
 
 def p2pmail(machine: Machine, *words: str) -> str:

@@ -34,11 +34,13 @@ def test_mail_waits_for_the_agent_and_one_dead_holder_of_each_object_does_not_ma
 
 def test_a_machine_begins_with_the_nodes_that_the_record_lists_where_its_own_are_gone(harness: Harness) -> None:
     """Of an agent that has never been started the one bootstrap node answers no more: its mail comes all the same."""
-    send(harness.gateways[0], message(new_token()), harness.address)
+    token = new_token()
+    send(harness.gateways[0], message(token), harness.address)
     begin_with(harness.agent, "127.0.0.1:9")
     harness.agent.start()
     with Reader(harness.agent, harness.address) as reader:
         reader.wait_for(1)
+        assert reader.tokens() == Counter({token: 1})
 
 
 def test_what_was_read_is_gone_from_every_node(harness: Harness) -> None:
